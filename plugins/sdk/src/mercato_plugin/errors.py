@@ -1,0 +1,26 @@
+"""The errors a plugin raises or meets while it declares itself.
+
+Exception
+├── SpecError      the specification contradicts itself (raised when it is written)
+└── InvalidInput   the caller's mistake, found by the plugin (raised while serving)
+"""
+
+from collections.abc import Sequence
+
+
+class SpecError(ValueError):
+    """A model's specification is not valid; the text names the part and what was expected."""
+
+
+class InvalidInput(Exception):
+    """The caller's input is at fault: INVALID_ARGUMENT naming `field`.
+
+    With `rows` (indices in the batch) only the requests that own those rows fail;
+    without, every request of the batch does.
+    """
+
+    def __init__(self, field: str, message: str, rows: Sequence[int] | None = None) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.message = message
+        self.rows = None if rows is None else tuple(rows)

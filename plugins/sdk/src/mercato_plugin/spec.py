@@ -1,0 +1,157 @@
+"""A model's specification, and its frozen form: plain data that can be hashed, stored and read back."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from mercato_plugin.errors import SpecError
+from mercato_plugin.fields import BATCH, Field, Label, Tensor
+from mercato_plugin.parameters import Parameter
+
+MODEL_NAME = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
+FIELD_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
+MAX_NAME = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchPolicy:
+    """How requests are joined and how a joined batch is cut into runs.
+
+    A batch holds at most `max_rows` rows, and at most `max_cost` weight (text: UTF-8 bytes; images:
+    header pixels; else elements) when given. Rows of variable length are sorted and cut into runs of
+    at most `run_rows` rows whose padding stays under the share `max_padding`.
+    """
+
+    max_rows: int = 64
+    max_cost: int | None = None
+    run_rows: int | None = None
+    max_padding: float = 0.25
+
+    def __post_init__(self) -> None:
+        for name in ("max_rows", "max_cost", "run_rows"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise SpecError(f"batch.{name} must be at least 1, got {value}")
+        if not 0 <= self.max_padding < 1:
+            raise SpecError(f"batch.max_padding must be in [0, 1), got {self.max_padding}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphSpec:
+    """One exported graph's own tensors, where they differ from the caller's.
+
+    `low`, `high`, axis maxima and `pad` drive export axes, generated parity inputs, padding and
+    validation. Axes of the same name have the same size. `lengths` names an int64 input of shape
+    (batch,) that holds the true length of each row along the ragged axis, if the graph takes one;
+    the runtime fills it from the `Ragged` inputs.
+    """
+
+    inputs: Mapping[str, Tensor]
+    outputs: Mapping[str, Tensor]
+    lengths: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "inputs", dict(self.inputs))
+        object.__setattr__(self, "outputs", dict(self.outputs))
+        if not self.inputs or not self.outputs:
+            raise SpecError("a graph needs at least one input and one output")
+        if self.lengths is not None and self.lengths not in self.inputs:
+            raise SpecError(f"lengths names {self.lengths!r}, which is not an input of the graph")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """All a server needs to know of a model before it builds it.
+
+    `graph` is one GraphSpec, or a mapping for several graphs; left out, the graph has the caller's
+    own inputs and outputs. `tolerance` maps a graph output to the relative L2 error its parity may
+    reach, where the default for its dtype does not fit; `quality` is the bound a faster variant must
+    keep. `opset` overrides the exporter's choice. `languages` are BCP 47 tags.
+    """
+
+    name: str
+    inputs: Mapping[str, Field]
+    outputs: Mapping[str, Field]
+    version: int = 1
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    graph: GraphSpec | Mapping[str, GraphSpec] | None = None
+    batch: BatchPolicy = field(default_factory=BatchPolicy)
+    tolerance: Mapping[str, float] = field(default_factory=dict)
+    quality: float | None = None
+    opset: int | None = None
+    doc: str = ""
+    license: str = ""
+    languages: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not MODEL_NAME.fullmatch(self.name) or len(self.name) > MAX_NAME:
+            raise SpecError(
+                f"model name {self.name!r} must be two lower-case words with one dot, such as 'pricing.linear', "
+                f"at most {MAX_NAME} characters"
+            )
+        if not 1 <= self.version < 2**31:
+            raise SpecError(f"{self.name}: version must be between 1 and 2147483647, got {self.version}")
+        if not self.inputs or not self.outputs:
+            raise SpecError(f"{self.name}: at least one input and one output are needed")
+        for name in (*self.inputs, *self.outputs, *self.parameters):
+            check_field_name(self.name, name)
+        for group in (self.inputs, self.outputs, self.parameters):
+            check_distinct(self.name, group)
+        _check_first_axes(self)
+        for name in ("inputs", "outputs", "parameters", "tolerance"):
+            object.__setattr__(self, name, dict(getattr(self, name)))
+        object.__setattr__(self, "languages", tuple(self.languages))
+
+    @property
+    def graphs(self) -> dict[str, GraphSpec]:
+        """Every graph by name; a single one is called `model`."""
+        if self.graph is None:
+            return {"model": GraphSpec(inputs=_tensors(self, self.inputs), outputs=_tensors(self, self.outputs))}
+        if isinstance(self.graph, GraphSpec):
+            return {"model": self.graph}
+        return dict(self.graph)
+
+
+def check_field_name(model: str, name: str) -> None:
+    """Refuse a field name that is not lower-case words joined by dots, or is too long."""
+    if not FIELD_NAME.fullmatch(name) or len(name) > MAX_NAME:
+        raise SpecError(
+            f"{model}: field name {name!r} must be lower-case words joined by dots, at most {MAX_NAME} characters"
+        )
+
+
+def check_distinct(model: str, names: Mapping[str, object]) -> None:
+    """Refuse two names that are equal after `.` -> `_`: generated clients could not tell them apart."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.replace(".", "_"), name)
+        if other != name:
+            raise SpecError(f"{model}: names {other!r} and {name!r} are equal after '.' -> '_'")
+
+
+def _check_first_axes(spec: ModelSpec) -> None:
+    for name, item in (*spec.inputs.items(), *spec.outputs.items()):
+        axes = item.axes if isinstance(item, Tensor | Label) else (BATCH,)
+        starts = bool(axes) and axes[0] == BATCH
+        if isinstance(item, Tensor | Label) and starts == item.shared:
+            wanted = "no batch axis, because it is shared" if item.shared else "'batch' as its first axis"
+            raise SpecError(f"{spec.name}: field {name!r} must have {wanted}")
+    for name, item in spec.outputs.items():
+        if item.shared or item.optional:
+            raise SpecError(f"{spec.name}: output {name!r} cannot be shared or optional")
+
+
+def _tensors(spec: ModelSpec, fields: Mapping[str, Field]) -> dict[str, Tensor]:
+    """The caller's own fields as graph tensors, which only works when all of them are tensors."""
+    for name, item in fields.items():
+        if not isinstance(item, Tensor):
+            raise SpecError(
+                f"{spec.name}: {name!r} is {item.kind}, which a graph cannot take; state the graph's own tensors "
+                "with graph=GraphSpec(inputs=..., outputs=...)"
+            )
+    return {name: _with_batch(item) for name, item in fields.items() if isinstance(item, Tensor)}
+
+
+def _with_batch(item: Tensor) -> Tensor:
+    """A shared input reaches the graph once per row."""
+    return replace(item, axes=(BATCH, *item.axes), shared=False) if item.shared else item
