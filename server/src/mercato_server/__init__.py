@@ -1,0 +1,1 @@
+"""The Mercato server: discovers, exports, loads and serves models over gRPC."""

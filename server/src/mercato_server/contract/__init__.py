@@ -1,0 +1,1 @@
+"""Plain types that rooms share."""

@@ -1,0 +1,33 @@
+"""The facts of one answer."""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+class ReleaseReason(enum.Enum):
+    """Why a batch left the queue."""
+
+    IDLE = "IDLE"
+    JOINED = "JOINED"
+    FULL = "FULL"
+    ALONE = "ALONE"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Times in nanoseconds; pre, compute and post are those of the whole batch.
+
+    `padding` is the share of computed cells that were padding; `truncations` maps an input to the
+    number of this request's rows that were cut.
+    """
+
+    queue_ns: int
+    pre_ns: int
+    compute_ns: int
+    post_ns: int
+    batch_rows: int
+    padding: float
+    release_reason: ReleaseReason
+    provider: str
+    truncations: Mapping[str, int] = field(default_factory=dict)

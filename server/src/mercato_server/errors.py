@@ -1,0 +1,181 @@
+"""Every error the server raises on purpose; this module knows no transport.
+
+MercatoError
+├── RequestError            one request fails; the server lives on
+│   ├── InvalidRequest      the caller's mistake, with the fields at fault
+│   ├── NotFound            no such model, version or label
+│   ├── ModelNotReady       known, but still being exported, loaded or warmed
+│   ├── ModelFailed         known, but it failed
+│   ├── SchemaChanged       the caller was generated from another signature
+│   ├── Overloaded          no permit free; come back after `retry_after`
+│   ├── DeadlineExpired     the deadline passed before the run; nothing was executed
+│   ├── Draining            the server is stopping
+│   ├── Unsupported         this server does not offer that
+│   └── PluginFault         the plugin's code or graph failed; `id` finds the log entry
+└── StartupError            a model or the server cannot start
+    ├── ConfigError         a setting is wrong
+    ├── PluginRefused       a plugin cannot be loaded, with a reason code
+    ├── ExportFailed        building or exporting raised
+    ├── ParityFailed        the graph disagrees with its source
+    ├── ArtifactDamaged     a stored file is not what its manifest says
+    ├── ProviderUnavailable the execution provider that was asked for does not come up
+    └── LoadFailed          sessions, the plugin's load or warm-up raised
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class MercatoError(Exception):
+    """Root of the tree. The text is shown to callers: it holds no path, traceback or payload."""
+
+    reason = "INTERNAL"
+
+
+class RequestError(MercatoError):
+    """One request fails. `model` is the name the caller used, "" when none is known."""
+
+    def __init__(self, message: str, *, model: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.model = model
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One field at fault: what was got, what was expected."""
+
+    field: str
+    description: str
+
+
+class InvalidRequest(RequestError):
+    """The caller's mistake."""
+
+    reason = "INVALID_REQUEST"
+
+    def __init__(self, violations: Sequence[Violation], *, model: str = "") -> None:
+        where = f"model {model!r}: " if model else ""
+        super().__init__(where + "; ".join(f"{v.field}: {v.description}" for v in violations), model=model)
+        self.violations = tuple(violations)
+
+    @classmethod
+    def of(cls, field: str, description: str, *, model: str = "") -> "InvalidRequest":
+        """One violation."""
+        return cls((Violation(field, description),), model=model)
+
+
+class NotFound(RequestError):
+    """No such model, version or label."""
+
+    reason = "MODEL_NOT_FOUND"
+
+
+class ModelNotReady(RequestError):
+    """Still on its way to AVAILABLE; retrying later may work."""
+
+    reason = "MODEL_NOT_READY"
+
+
+class ModelFailed(RequestError):
+    """It failed on its way to AVAILABLE; retrying does not help."""
+
+    reason = "MODEL_FAILED"
+
+
+class SchemaChanged(RequestError):
+    """The caller's schema fingerprint is not the model's."""
+
+    reason = "SCHEMA_CHANGED"
+
+    def __init__(self, message: str, *, model: str, expected: str, got: str) -> None:
+        super().__init__(message, model=model)
+        self.expected = expected
+        self.got = got
+
+
+class Overloaded(RequestError):
+    """No permit free. `retry_after` in seconds; None when retrying is useless."""
+
+    reason = "OVERLOADED"
+
+    def __init__(self, message: str, *, model: str, retry_after: float | None) -> None:
+        super().__init__(message, model=model)
+        self.retry_after = retry_after
+
+
+class DeadlineExpired(RequestError):
+    """The deadline passed before the run started; nothing was executed."""
+
+    reason = "DEADLINE_EXPIRED"
+
+
+class Draining(RequestError):
+    """The server or the model is stopping; another server may answer."""
+
+    reason = "DRAINING"
+
+
+class Unsupported(RequestError):
+    """This server does not offer that."""
+
+    reason = "UNSUPPORTED"
+
+
+class PluginFault(RequestError):
+    """The plugin's code or graph failed. `id` finds the traceback in the server's log."""
+
+    reason = "PLUGIN_FAULT"
+
+    def __init__(self, message: str, *, model: str, id: str) -> None:
+        super().__init__(message, model=model)
+        self.id = id
+
+
+class StartupError(MercatoError):
+    """A model or the server cannot start."""
+
+
+class ConfigError(StartupError):
+    """A setting is wrong."""
+
+    reason = "CONFIG_INVALID"
+
+
+class PluginRefused(StartupError):
+    """A plugin cannot be loaded; `code` is one of the codes of docs/reference/refusals.md."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = code
+
+
+class ExportFailed(StartupError):
+    """Building or exporting raised."""
+
+    reason = "EXPORT_FAILED"
+
+
+class ParityFailed(StartupError):
+    """The exported graph disagrees with its source; the text has the numbers."""
+
+    reason = "PARITY_FAILED"
+
+
+class ArtifactDamaged(StartupError):
+    """A stored file is missing, extra or different from its manifest."""
+
+    reason = "ARTIFACT_DAMAGED"
+
+
+class ProviderUnavailable(StartupError):
+    """The execution provider that was asked for does not come up."""
+
+    reason = "PROVIDER_UNAVAILABLE"
+
+
+class LoadFailed(StartupError):
+    """Creating sessions, the plugin's `load` or warm-up raised."""
+
+    reason = "LOAD_FAILED"
