@@ -1,0 +1,53 @@
+"""Subcommands that other distributions add through the entry point group `mercato.commands`."""
+
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import typer
+from typer.core import TyperCommand
+
+GROUP = "mercato.commands"
+
+Found = tuple[EntryPoint, ...]
+
+
+def installed_commands() -> dict[str, Found]:
+    """Command name to the entry points that claim it, by name; nothing is imported."""
+    found: dict[str, Found] = {}
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        found[entry.name] = (*found.get(entry.name, ()), entry)
+    return found
+
+
+class LazyCommand(TyperCommand):
+    """Stands for a command in lists and help texts, and imports the real one when it is called."""
+
+    def __init__(self, name: str, found: Found) -> None:
+        self._found = found
+        super().__init__(name, short_help=f"Added by {_distributions(found)}.")
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """The real command's context, so that its own options are parsed and its own code runs."""
+        return self._load().make_context(info_name, args, parent=parent, **extra)
+
+    def _load(self) -> Any:
+        if len({entry.value for entry in self._found}) > 1:
+            raise typer.TyperException(
+                f"command {self.name!r} is claimed by {_distributions(self._found)}; uninstall all but one"
+            )
+        try:
+            loaded = self._found[0].load()
+        except (ImportError, AttributeError) as error:
+            text = f"command {self.name!r} of {_distributions(self._found)} cannot be loaded: {error}"
+            raise typer.TyperException(text) from error
+        return typer.main.get_command(loaded if isinstance(loaded, typer.Typer) else _single(loaded))
+
+
+def _single(function: Any) -> typer.Typer:
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(function)
+    return app
+
+
+def _distributions(found: Found) -> str:
+    return " and ".join(sorted({entry.dist.name if entry.dist else "?" for entry in found}))

@@ -1,0 +1,34 @@
+"""`mercato models`: everything a server offers, or one model with its signature and a call to paste."""
+
+from typing import Annotated
+
+import typer
+
+from mercato_client.cli.document import show_document
+from mercato_client.cli.example import example_call
+from mercato_client.cli.tables import show_catalog, show_model
+from mercato_client.client import Client
+from mercato_client.schema import Model
+
+
+def models(
+    name: Annotated[str | None, typer.Argument(help="Name of one model; all models when left out.")] = None,
+    server: Annotated[str, typer.Option(help="Address of the server.")] = "localhost:8500",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """List the models of a server, or show one with its signature and a call to paste."""
+    with Client(server) as client:
+        found = client.catalog() if name is None else client.model(name)
+    if as_json:
+        show_document(found)
+    elif isinstance(found, Model):
+        _show(found, server)
+    else:
+        show_catalog(found)
+
+
+def _show(model: Model, server: str) -> None:
+    show_model(model)
+    chosen = model.choose()
+    if chosen and chosen.signature:
+        typer.echo(f"\nCall it from Python:\n\n{example_call(model.name, chosen.signature, server)}")

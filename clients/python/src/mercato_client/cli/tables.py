@@ -1,0 +1,151 @@
+"""What the command prints for people: tables of models, signatures, answers and receipts."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from mercato_client.prediction import Prediction, Receipt
+from mercato_client.schema import Axis, Catalog, Certificate, Field, Model, ModelVersion, Parameter, Signature
+
+
+def show_catalog(catalog: Catalog) -> None:
+    """All models with state and reason, and the refused plugins."""
+    rows = [_listed(model, version) for model in catalog.models for version in model.versions]
+    _show("Models", ("model", "version", "state", "provider", "certificate", "reason"), rows)
+    if catalog.refused_plugins:
+        refused = [(r.plugin.distribution, r.entry_point, r.code, r.reason) for r in catalog.refused_plugins]
+        _show("Refused plugins", ("plugin", "entry point", "code", "reason"), refused)
+
+
+def show_model(model: Model) -> None:
+    """One model: what it is, its signature, and its versions with their certificates."""
+    _show(model.name, ("", ""), _about(model))
+    chosen = model.choose()
+    if chosen and chosen.signature:
+        _show_signature(chosen.signature)
+    columns = ("version", "state", "since", "providers", "certificate", "reason")
+    _show("Versions", columns, [_version(version) for version in model.versions])
+
+
+def show_answer(answer: Prediction) -> None:
+    """The outputs, and the receipt when there is one."""
+    rows = [(name, _type_name(array), str(list(array.shape)), _values(array)) for name, array in answer.items()]
+    _show(f"{answer.model.name} version {answer.model.version}", ("output", "type", "shape", "values"), rows)
+    if answer.receipt:
+        _show("Receipt", ("", ""), _receipt(answer.receipt))
+
+
+def shape(axes: Iterable[Axis]) -> str:
+    """Axes in a row, such as `batch x tokens (1 to 256) x 3`; `one value` for none."""
+    parts = [axis.name + (f" (1 to {axis.max})" if axis.max else "") if axis.name else str(axis.size) for axis in axes]
+    return " x ".join(parts) or "one value"
+
+
+def certificate_text(certificate: Certificate | None) -> str:
+    """Kind, outcome and the largest error, such as `source, passed, rel l2 3e-08`."""
+    if certificate is None:
+        return ""
+    worst = max((error.rel_l2 for error in certificate.errors), default=None)
+    unproven = " (unproven)" if certificate.kind == "self" else ""
+    parts = [certificate.kind + unproven, "passed" if certificate.passed else "failed"]
+    return ", ".join(parts if worst is None else [*parts, f"rel l2 {worst:.1e}"])
+
+
+def _show(title: str, columns: Iterable[str], rows: Iterable[tuple[str, ...]]) -> None:
+    """Cells are plain text: a square bracket in a reason is not markup. Long ones fold, nothing is cut."""
+    names = list(columns)
+    table = Table(title=title, title_justify="left", show_header=any(names))
+    for name in names:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+
+
+def _listed(model: Model, version: ModelVersion) -> tuple[str, ...]:
+    labels = [label for label, number in model.labels.items() if number == version.version]
+    shown = f"{version.version} ({', '.join(labels)})" if labels else str(version.version)
+    provider = version.providers[0] if version.providers else ""
+    return model.name, shown, version.state, provider, certificate_text(version.certificate), version.reason
+
+
+def _about(model: Model) -> list[tuple[str, str]]:
+    labels = ", ".join(f"{label} = {version}" for label, version in model.labels.items())
+    facts = (
+        ("doc", model.doc),
+        ("plugin", f"{model.plugin.distribution} {model.plugin.version}"),
+        ("license", model.license),
+        ("languages", ", ".join(model.languages)),
+        ("labels", labels),
+    )
+    return [(name, value) for name, value in facts if value]
+
+
+def _show_signature(signature: Signature) -> None:
+    columns = ("name", "type", "shape", "unit, bounds", "doc")
+    _show("Inputs", columns, map(_field, signature.inputs))
+    _show("Outputs", columns, map(_field, signature.outputs))
+    if signature.parameters:
+        _show("Parameters", ("name", "type", "default", "bounds", "doc"), map(_parameter, signature.parameters))
+
+
+def _field(field: Field) -> tuple[str, ...]:
+    kind = field.dtype if field.kind == "tensor" else field.kind
+    notes = (("optional", field.optional), ("ragged", field.ragged), ("shared", field.shared))
+    marks = [word for word, holds in notes if holds]
+    return field.name, ", ".join([kind, *marks]), shape(field.axes), _bounds(field), field.doc
+
+
+def _bounds(field: Field) -> str:
+    limits = (
+        field.unit,
+        _range(field.low, field.high),
+        f"at most {field.max_bytes} bytes, then {field.overflow}" if field.max_bytes else "",
+        ", ".join(field.formats),
+        ", ".join(field.labels[:5]) + (", ..." if len(field.labels) > 5 else ""),
+    )
+    return "; ".join(limit for limit in limits if limit)
+
+
+def _range(low: float | None, high: float | None) -> str:
+    if low is None and high is None:
+        return ""
+    if high is None:
+        return f"at least {low:g}"
+    return f"at most {high:g}" if low is None else f"{low:g} to {high:g}"
+
+
+def _parameter(parameter: Parameter) -> tuple[str, ...]:
+    bounds = ", ".join(parameter.choices) or _range(parameter.low, parameter.high)
+    default = "" if parameter.default is None else str(parameter.default)
+    return parameter.name, parameter.type, default, bounds, parameter.doc
+
+
+def _version(version: ModelVersion) -> tuple[str, ...]:
+    since = version.since.strftime("%Y-%m-%d %H:%M:%S UTC") if version.since else ""
+    certificate = certificate_text(version.certificate)
+    return str(version.version), version.state, since, ", ".join(version.providers), certificate, version.reason
+
+
+def _type_name(array: np.ndarray[Any, Any]) -> str:
+    first = array.flat[0] if array.dtype == object and array.size else None
+    return array.dtype.name if first is None else type(first).__name__
+
+
+def _values(array: np.ndarray[Any, Any]) -> str:
+    if array.dtype == object and array.size and isinstance(array.flat[0], bytes):
+        return ", ".join(f"{len(item)} bytes" for item in array.flat)
+    return np.array2string(array, threshold=16, edgeitems=3, precision=6, separator=", ")
+
+
+def _receipt(receipt: Receipt) -> list[tuple[str, str]]:
+    stages = (("queue", receipt.queue_ns), ("pre", receipt.pre_ns), ("compute", receipt.compute_ns))
+    facts = [(name, f"{nanoseconds / 1e6:.3f} ms") for name, nanoseconds in (*stages, ("post", receipt.post_ns))]
+    facts.append(("batch", f"{receipt.batch_rows} rows, {receipt.padding:.0%} padding, {receipt.release_reason}"))
+    facts.append(("provider", receipt.provider))
+    facts += [("cache", receipt.cache)] if receipt.cache else []
+    return facts + [(f"{name} cut", f"{rows} rows") for name, rows in receipt.truncations.items()]

@@ -1,0 +1,157 @@
+"""What a server offers, as frozen dataclasses: catalogue, models, versions, signatures and certificates."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A fixed axis has a `size`; a named one ("batch", or the author's name) has `max`, 0 when unbounded."""
+
+    name: str
+    size: int
+    max: int
+
+
+@dataclass(frozen=True)
+class Field:
+    """One input or output.
+
+    `kind` is tensor, text, image or label; `dtype` a numeric type, "string" or "bytes". `default` is one
+    row's value of an absent optional input. `max_bytes` and `overflow` belong to text, `formats` and
+    `max_pixels` to images, `labels` to labels.
+    """
+
+    name: str
+    kind: str
+    dtype: str
+    axes: tuple[Axis, ...]
+    doc: str = ""
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    optional: bool = False
+    default: Any = None
+    finite: bool = False
+    ragged: bool = False
+    shared: bool = False
+    max_bytes: int = 0
+    overflow: str = ""
+    formats: tuple[str, ...] = ()
+    max_pixels: int = 0
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A typed value of one request; `type` is bool, int, float or string. No `choices` means any string."""
+
+    name: str
+    type: str
+    default: bool | int | float | str | None
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    doc: str = ""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a caller sees of a model version. `fingerprint` changes with the signature, not with the weights."""
+
+    inputs: tuple[Field, ...]
+    outputs: tuple[Field, ...]
+    parameters: tuple[Parameter, ...]
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class OutputError:
+    """Largest disagreement on one graph output; `rel_l2` had to stay within `tolerance`."""
+
+    output: str
+    max_abs: float
+    rel_l2: float
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The record that source and graph agree. Kind `self` proves invariances only."""
+
+    kind: str
+    passed: bool
+    cases: int
+    errors: tuple[OutputError, ...]
+    opset: int
+    provider: str
+    checks: tuple[str, ...]
+    tools: Mapping[str, str] = field(default_factory=dict)
+    created: datetime | None = None
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """One version: its state with reason and since-when (UTC), and what is known of it so far."""
+
+    version: int
+    state: str
+    reason: str
+    since: datetime | None
+    digest: str
+    signature: Signature | None
+    certificate: Certificate | None
+    providers: tuple[str, ...]
+    max_rows: int
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A distribution that offers models."""
+
+    distribution: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model with its versions, newest first."""
+
+    name: str
+    plugin: Plugin
+    doc: str
+    license: str
+    languages: tuple[str, ...]
+    versions: tuple[ModelVersion, ...]
+    labels: Mapping[str, int]
+
+    def choose(self, version: int | None = None, label: str | None = None) -> ModelVersion | None:
+        """The version a call gets: as asked, else label `stable`, else the highest AVAILABLE one, else the newest."""
+        if label is None and version is None and "stable" in self.labels:
+            label = "stable"
+        if label is not None:
+            version = self.labels.get(label, -1)
+        if version is not None:
+            return next((v for v in self.versions if v.version == version), None)
+        available = [v for v in self.versions if v.state == "AVAILABLE"] or list(self.versions)
+        return max(available, key=lambda v: v.version, default=None)
+
+
+@dataclass(frozen=True)
+class RefusedPlugin:
+    """A plugin that offers no model: `code` such as IMPORT_FAILED, and the reason in words."""
+
+    plugin: Plugin
+    entry_point: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """All models by name, and the plugins that were refused."""
+
+    models: tuple[Model, ...]
+    refused_plugins: tuple[RefusedPlugin, ...]
