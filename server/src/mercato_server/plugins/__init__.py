@@ -1,0 +1,1 @@
+"""Finding and loading plugins; the only room that imports pluggy."""

@@ -1,0 +1,197 @@
+"""Loading plugins one at a time, guarded: whatever one of them does, the others are served."""
+
+import contextlib
+import importlib
+import logging
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, get_type_hints
+
+import pluggy
+from packaging.utils import canonicalize_name
+from pydantic import TypeAdapter, ValidationError
+
+from mercato_plugin import Model, ModelSpec, Secret, hooks
+from mercato_server.contract.plugin import Discovery, OfferedModel, PluginInfo, Refusal
+from mercato_server.errors import PluginRefused
+from mercato_server.plugins import compat, registry
+
+log = logging.getLogger("mercato.plugins")
+
+BUILD_TOOLS = ("torch", "sklearn", "onnx")
+
+SettingsSource = Callable[[str], Mapping[str, Any]]
+"""From a distribution name to the operator's settings for it."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Which distributions may be loaded: all but `deny`, or only those in `allow` when it is given."""
+
+    allow: Collection[str] | None = None
+    deny: Collection[str] = ()
+
+    def check(self, info: PluginInfo) -> None:
+        """Raise PluginRefused for a distribution that the operator does not want."""
+        if info.distribution in {str(canonicalize_name(name)) for name in self.deny}:
+            raise PluginRefused("DENIED", f"{info.distribution} is on the deny list (plugins_deny)")
+        if self.allow is not None and info.distribution not in {str(canonicalize_name(name)) for name in self.allow}:
+            raise PluginRefused("NOT_ALLOWED", f"{info.distribution} is not on the allow list (plugins_allow)")
+
+
+@dataclass(frozen=True)
+class SpecFacts:
+    """What `spec(ctx)` gets."""
+
+    files: Path | None
+    version: int | None
+    settings: Any
+
+
+def discover(policy: Policy, settings: SettingsSource) -> Discovery:
+    """Load every installed plugin that the policy admits. Never raises for a plugin's fault."""
+    found = Discovery()
+    for info in registry.installed():
+        try:
+            policy.check(info)
+            found.models.extend(load_one(info, settings))
+        except PluginRefused as error:
+            found.refused.append(Refusal(info, error.code, str(error)))
+    _refuse_clashes(found)
+    return found
+
+
+def load_one(info: PluginInfo, settings: SettingsSource) -> list[OfferedModel]:
+    """Import one plugin and ask its hook for models. Raises PluginRefused with a reason code."""
+    compat.check_requirement(info)
+    module = _imported(info)
+    models = _models(info, module)
+    given = settings(info.distribution)
+    _refuse_unknown(info, models, given)
+    return [_offered(info, model, given) for model in models]
+
+
+def _imported(info: PluginInfo) -> ModuleType:
+    before = set(sys.modules)
+    with _guarded(info, "IMPORT_FAILED", "cannot be imported"):
+        module = importlib.import_module(info.module)
+    brought = [tool for tool in BUILD_TOOLS if tool in sys.modules and tool not in before]
+    if brought:
+        raise PluginRefused(
+            "IMPORTS_BUILD_TOOLS",
+            f"{info.distribution}: importing {info.module} imports {', '.join(brought)}, which must not enter a "
+            "serving process; move the import into build or train, or make build an import string",
+        )
+    return module
+
+
+def _models(info: PluginInfo, module: ModuleType) -> list[Model]:
+    manager = pluggy.PluginManager("mercato")
+    manager.add_hookspecs(hooks)
+    with _guarded(info, "HOOK_INVALID", "does not fit the hook mercato_models()"):
+        manager.register(module, info.entry_point)
+        manager.check_pending()
+    if not manager.hook.mercato_models.get_hookimpls():
+        raise PluginRefused("NO_HOOK", f"{info.distribution}: {info.module} has no @hookimpl def mercato_models()")
+    with _guarded(info, "HOOK_FAILED", "mercato_models() failed"):
+        models = [model for answer in manager.hook.mercato_models() for model in answer]
+    for model in models:
+        if not isinstance(model, Model):
+            raise PluginRefused(
+                "HOOK_FAILED",
+                f"{info.distribution}: mercato_models() gave {type(model).__name__}, expected mercato_plugin.Model",
+            )
+    return models
+
+
+def _offered(info: PluginInfo, model: Model, given: Mapping[str, Any]) -> OfferedModel:
+    compat.check_declared(info, type(model).__name__, model.api_version)
+    if type(model).stream is not Model.stream:
+        raise PluginRefused(
+            "STREAM_UNSUPPORTED", f"{info.distribution}: {type(model).__name__} defines stream, which is not served yet"
+        )
+    settings = _filled(info, model, given)
+    with _guarded(info, "SPEC_INVALID", f"has an invalid specification of {type(model).__name__}"):
+        spec = model.spec(SpecFacts(None, None, settings)) if callable(model.spec) else model.spec
+    if not isinstance(spec, ModelSpec):
+        raise PluginRefused(
+            "SPEC_INVALID", f"{info.distribution}: {type(model).__name__}.spec is {type(spec).__name__}, not ModelSpec"
+        )
+    with _guarded(info, "SPEC_INVALID", f"has an invalid specification of {spec.name}"):
+        _ = spec.graphs
+    return OfferedModel(info, model, spec, settings)
+
+
+def _refuse_unknown(info: PluginInfo, models: Collection[Model], given: Mapping[str, Any]) -> None:
+    known = {item.name for model in models if is_dataclass(model.settings) for item in fields(model.settings)}
+    if unknown := sorted(set(given) - known):
+        raise _bad_settings(info, f"unknown settings {unknown}; known are {sorted(known)}")
+
+
+def _filled(info: PluginInfo, model: Model, given: Mapping[str, Any]) -> Any:
+    """The model's settings dataclass, from the operator's values for its distribution."""
+    kind = model.settings
+    if kind is None:
+        return None
+    if not is_dataclass(kind):
+        raise PluginRefused(
+            "SETTINGS_INVALID", f"{info.distribution}: {type(model).__name__}.settings must be a frozen dataclass"
+        )
+    wanted = {item.name for item in fields(kind)}
+    hints = get_type_hints(kind)
+    values = {name: _value(info, name, hints[name], value) for name, value in given.items() if name in wanted}
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
+        raise _bad_settings(info, faults) from None
+
+
+def _bad_settings(info: PluginInfo, faults: str) -> PluginRefused:
+    return PluginRefused("SETTINGS_INVALID", f'{info.distribution}: [plugins."{info.distribution}"] {faults}')
+
+
+def _value(info: PluginInfo, name: str, hint: Any, value: Any) -> Any:
+    """Secrets come from the environment (marked by the reader as Secret) or from a file, never from mercato.toml."""
+    if hint is not Secret or isinstance(value, Secret):
+        return value
+    if isinstance(value, Mapping) and set(value) == {"file"}:
+        with _guarded(info, "SETTINGS_INVALID", f"secret {name!r}: its file cannot be read"):
+            return Path(value["file"]).read_text(encoding="utf-8").strip()
+    raise PluginRefused(
+        "SETTINGS_INVALID",
+        f"{info.distribution}: secret {name!r} must come from the environment or be written as {{ file = '...' }}",
+    )
+
+
+def _refuse_clashes(found: Discovery) -> None:
+    """Two distributions with one model name are both refused, and so are names equal after '.' -> '_'."""
+    owners: dict[str, list[OfferedModel]] = {}
+    for offered in found.models:
+        owners.setdefault(offered.spec.name.replace(".", "_"), []).append(offered)
+    clashing = [group for group in owners.values() if len(group) > 1]
+    refused: set[PluginInfo] = set()
+    for group in clashing:
+        names = " and ".join(f"{o.spec.name!r} of {o.plugin.distribution} {o.plugin.version}" for o in group)
+        for plugin in {offered.plugin for offered in group} - refused:
+            refused.add(plugin)
+            found.refused.append(Refusal(plugin, "NAME_CLASH", f"model names clash: {names}; uninstall or deny one"))
+    found.models = [offered for offered in found.models if offered.plugin not in refused]
+
+
+@contextlib.contextmanager
+def _guarded(info: PluginInfo, code: str, what: str) -> Iterator[None]:
+    """Turn whatever the plugin raises, SystemExit included, into a refusal; the traceback goes to the log."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        log.warning("plugin %s %s", info.distribution, what, exc_info=error)
+        raise PluginRefused(code, f"{info.distribution} {what}: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

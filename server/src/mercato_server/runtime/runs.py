@@ -1,0 +1,119 @@
+"""Cutting a batch into runs: rows sorted by length, padded to the longest row of each run."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from mercato_plugin import BatchPolicy, GraphSpec, Ragged
+from mercato_server.contract.batch import Array
+from mercato_server.runtime.session import Session
+
+Indices = npt.NDArray[np.int64]
+
+
+def cut(lengths: Indices, policy: BatchPolicy) -> list[Indices]:
+    """Row indices of each run: longest rows first, every run within `run_rows` and `max_padding`."""
+    order = np.argsort(-lengths, kind="stable")
+    sizes = lengths[order].tolist()
+    limit = policy.run_rows or len(sizes)
+    runs, start, real = [], 0, 0
+    for index, size in enumerate(sizes):
+        count = index - start + 1
+        padding = 1 - (real + size) / (count * sizes[start]) if sizes[start] else 0.0
+        if count > limit or padding > policy.max_padding:
+            runs.append(order[start:index])
+            start, real = index, 0
+        real += size
+    runs.append(order[start:])
+    return runs
+
+
+def pad(ragged: Ragged, rows: Indices, value: float) -> Array:
+    """The chosen rows as one rectangular array, padded behind each row to the longest of them."""
+    lengths = ragged.lengths[rows]
+    starts = np.cumsum(ragged.lengths) - ragged.lengths
+    steps = np.arange(max(int(lengths.max(initial=0)), 1))
+    inside = steps < lengths[:, None]
+    padded = np.full((len(rows), len(steps), *ragged.values.shape[1:]), value, ragged.values.dtype)
+    padded[inside] = ragged.values[(starts[rows][:, None] + steps)[inside]]
+    return padded
+
+
+class GraphRunner:
+    """The graphs of one model: what `predict(batch, graphs)` calls, and what counts the work.
+
+    One runner serves one batch; `compute_ns`, `cells` and `real_cells` add up over its runs.
+    """
+
+    def __init__(self, sessions: Mapping[str, Session], specs: Mapping[str, GraphSpec], policy: BatchPolicy) -> None:
+        self._sessions = sessions
+        self._specs = specs
+        self._policy = policy
+        self.compute_ns = 0
+        self.cells = 0
+        self.real_cells = 0
+
+    @property
+    def padding(self) -> float:
+        """Share of computed cells that were padding."""
+        return 1 - self.real_cells / self.cells if self.cells else 0.0
+
+    def run(self, inputs: Mapping[str, Array | Ragged], graph: str = "model") -> dict[str, Array]:
+        """Outputs of one graph for all rows, in the order of the rows."""
+        ragged = next((value for value in inputs.values() if isinstance(value, Ragged)), None)
+        if ragged is not None:
+            return self._run_ragged(inputs, ragged.lengths, graph)
+        arrays = {name: np.asarray(value) for name, value in inputs.items()}
+        rows = len(next(iter(arrays.values())))
+        limit = self._policy.run_rows or rows
+        if rows <= limit:
+            return self._timed(graph, arrays)
+        starts = range(0, rows, limit)
+        return _stack([self._timed(graph, {n: a[s : s + limit] for n, a in arrays.items()}) for s in starts])
+
+    def _run_ragged(self, inputs: Mapping[str, Array | Ragged], lengths: Indices, graph: str) -> dict[str, Array]:
+        runs = cut(lengths, self._policy)
+        parts = [self._timed(graph, self._take(inputs, rows, graph)) for rows in runs]
+        self.cells += sum(len(rows) * int(lengths[rows].max()) for rows in runs)
+        self.real_cells += int(lengths.sum())
+        return _reorder(_stack(parts), np.concatenate(runs))
+
+    def _take(self, inputs: Mapping[str, Array | Ragged], rows: Indices, graph: str) -> dict[str, Array]:
+        spec = self._specs[graph]
+        taken = {
+            name: pad(value, rows, spec.inputs[name].pad) if isinstance(value, Ragged) else np.asarray(value)[rows]
+            for name, value in inputs.items()
+        }
+        if spec.lengths is not None and spec.lengths not in taken:
+            first = next(value for value in inputs.values() if isinstance(value, Ragged))
+            taken[spec.lengths] = first.lengths[rows]
+        return taken
+
+    def _timed(self, graph: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        start = time.perf_counter_ns()
+        outputs = self._sessions[graph].run(arrays)
+        self.compute_ns += time.perf_counter_ns() - start
+        return outputs
+
+
+def _stack(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    """Join the runs' outputs along the rows."""
+    if len(parts) == 1:
+        return dict(parts[0])
+    return {name: np.concatenate(_level([part[name] for part in parts])) for name in parts[0]}
+
+
+def _level(arrays: list[Array]) -> list[Array]:
+    """Outputs that carry the padded axis differ in width between runs: widen them with zeros."""
+    if len({array.shape[1:] for array in arrays}) == 1:
+        return arrays
+    widths = np.max([array.shape[1:] for array in arrays], axis=0)
+    return [np.pad(a, [(0, 0), *((0, int(w - s)) for w, s in zip(widths, a.shape[1:], strict=True))]) for a in arrays]
+
+
+def _reorder(outputs: Mapping[str, Array], order: Indices) -> dict[str, Array]:
+    inverse = np.empty_like(order)
+    inverse[order] = np.arange(len(order))
+    return {name: array[inverse] for name, array in outputs.items()}

@@ -1,0 +1,206 @@
+"""The worker: owns one model's sessions and runs the plugin's own code, batch by batch.
+
+It is the same object whatever hosts it; a host calls `load`, `warm`, then `run` from one thread.
+"""
+
+import logging
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mercato_plugin import Batch, Field, InvalidInput, Label, Model, Tensor
+from mercato_server.contract.artifact import Artifact
+from mercato_server.contract.batch import Array, BatchResult, JoinedBatch
+from mercato_server.contract.fields import numpy_dtype
+from mercato_server.contract.plugin import OfferedModel
+from mercato_server.errors import LoadFailed, MercatoError, PluginFault
+from mercato_server.runtime import examples
+from mercato_server.runtime.runs import GraphRunner
+from mercato_server.runtime.session import Session, open_session
+
+log = logging.getLogger("mercato.worker")
+
+
+@dataclass(frozen=True)
+class LoadedFiles:
+    """What `load(ctx)` gets."""
+
+    files: Path
+    version: int | None
+    settings: Any
+
+
+class OutputFault(Exception):
+    """The plugin's answer does not fit its signature; the text names output, got and expected."""
+
+
+class Worker:
+    """One version of one model. Construction is free; `load` opens the sessions."""
+
+    def __init__(self, offered: OfferedModel, artifact: Artifact, *, provider: str, threads: int) -> None:
+        self._model = offered.model
+        self._settings = offered.settings
+        self._spec = artifact.spec
+        self._artifact = artifact
+        self._provider = provider
+        self._threads = threads
+        self._sessions: dict[str, Session] = {}
+
+    def load(self) -> None:
+        """Open the sessions and call the plugin's `load`. Raises LoadFailed or ProviderUnavailable."""
+        for name in self._spec.graphs:
+            self._sessions[name] = open_session(
+                self._artifact.graph(name), provider=self._provider, threads=self._threads
+            )
+        try:
+            self._model.load(LoadedFiles(self._artifact.files, self._spec.version, self._settings))
+        except Exception as error:
+            raise self._failed("load", error) from error
+
+    def warm(self) -> None:
+        """Run the author's examples, and one full batch made of them. Raises LoadFailed."""
+        for example in examples.thaw((self._artifact.folder / "examples.json").read_bytes()):
+            batch = examples.batch_of(self._spec, example)
+            for joined in (_joined(batch), _repeated(batch, self._spec.batch.max_rows)):
+                try:
+                    self.run(joined)
+                except PluginFault as error:
+                    raise LoadFailed(f"warm-up of {self._spec.name}: {error.message}") from error
+
+    def run(self, joined: JoinedBatch) -> BatchResult:
+        """Compute one batch. Raises PluginFault; rows that the plugin refuses are in `rejected`."""
+        rejected: dict[int, tuple[str, str]] = {}
+        rows = np.arange(joined.rows)
+        while len(rows):
+            part = joined if len(rows) == joined.rows else _take(joined, rows)
+            try:
+                return _spread(self._run_once(part), rows, joined.rows, rejected)
+            except InvalidInput as error:
+                guilty = rows if error.rows is None else rows[[row for row in error.rows if 0 <= row < len(rows)]]
+                if not len(guilty):
+                    raise self._fault(error) from error
+                rejected.update((int(row), (error.field, error.message)) for row in guilty)
+                rows = np.setdiff1d(rows, guilty)
+            except BaseException as error:  # a plugin's SystemExit is its own fault, not the server's end
+                raise self._fault(error) from error
+        return BatchResult(outputs={}, rejected=rejected, provider=self._provider)
+
+    def close(self) -> None:
+        """Let go of the sessions and of what the plugin keeps."""
+        self._sessions.clear()
+
+    def _run_once(self, joined: JoinedBatch) -> BatchResult:
+        batch = _batch(joined)
+        graphs = GraphRunner(self._sessions, self._spec.graphs, self._spec.batch)
+        start = time.perf_counter_ns()
+        if type(self._model).predict is Model.predict:
+            inputs = self._model.preprocess(batch)
+            ready = time.perf_counter_ns()
+            outputs = graphs.run(inputs)
+            computed = time.perf_counter_ns()
+            answer = self._model.postprocess(outputs, batch)
+        else:
+            answer = self._model.predict(batch, graphs)
+            ready, computed = start, start + graphs.compute_ns
+        checked = _checked(self._spec.outputs, answer, batch.rows)
+        return BatchResult(
+            outputs=checked,
+            rejected=batch.rejected,
+            truncated={name: frozenset(rows) for name, rows in batch.truncated.items()},
+            pre_ns=ready - start,
+            compute_ns=computed - ready,
+            post_ns=time.perf_counter_ns() - computed,
+            padding=graphs.padding,
+            provider=self._provider,
+        )
+
+    def _fault(self, error: BaseException) -> PluginFault:
+        fault = uuid.uuid4().hex[:12]
+        log.error("model %s failed on a batch, id %s", self._spec.name, fault, exc_info=error)
+        detail = f": {error}" if isinstance(error, OutputFault) else ""
+        return PluginFault(f"model {self._spec.name!r} failed{detail} (id {fault})", model=self._spec.name, id=fault)
+
+    def _failed(self, step: str, error: Exception) -> MercatoError:
+        if isinstance(error, MercatoError):
+            return error
+        log.error("model %s: %s raised", self._spec.name, step, exc_info=error)
+        return LoadFailed(f"{step} of {self._spec.name} raised {type(error).__name__}: {error}")
+
+
+def _batch(joined: JoinedBatch) -> Batch:
+    remaining = None if joined.deadline is None else joined.deadline - time.monotonic()
+    return Batch(joined.inputs, joined.rows, joined.parameters, joined.lengths, joined.present, remaining)
+
+
+def _joined(batch: Batch) -> JoinedBatch:
+    return JoinedBatch(batch.inputs, batch.rows, batch.parameters, batch.lengths, batch.present)
+
+
+def _repeated(batch: Batch, rows: int) -> JoinedBatch:
+    """The example's rows again and again, up to a full batch."""
+    return _take(_joined(batch), np.arange(rows) % batch.rows)
+
+
+def _take(joined: JoinedBatch, rows: Array) -> JoinedBatch:
+    return replace(
+        joined,
+        inputs={name: array[rows] for name, array in joined.inputs.items()},
+        rows=len(rows),
+        parameters={n: v[rows] if isinstance(v, np.ndarray) else v for n, v in joined.parameters.items()},
+        lengths={name: array[rows] for name, array in joined.lengths.items()},
+        present={name: array[rows] for name, array in joined.present.items()},
+    )
+
+
+def _spread(result: BatchResult, rows: Array, total: int, rejected: Mapping[int, tuple[str, str]]) -> BatchResult:
+    """Put the answers of the rows that ran back into the places they had in the whole batch."""
+    if len(rows) == total:
+        return result
+    outputs = {}
+    for name, array in result.outputs.items():
+        outputs[name] = np.zeros((total, *array.shape[1:]), array.dtype)
+        outputs[name][rows] = array
+    moved = {int(rows[row]): why for row, why in result.rejected.items()}
+    truncated = {name: frozenset(int(rows[r]) for r in cut) for name, cut in result.truncated.items()}
+    return replace(result, outputs=outputs, rejected={**rejected, **moved}, truncated=truncated)
+
+
+def _checked(fields: Mapping[str, Field], answer: Mapping[str, Any] | None, rows: int) -> dict[str, Array]:
+    """The plugin's answer as arrays that fit the signature. Raises OutputFault."""
+    if not isinstance(answer, Mapping):
+        raise OutputFault(f"the plugin returned {type(answer).__name__}, expected a mapping of outputs")
+    missing = fields.keys() - answer.keys()
+    if missing:
+        raise OutputFault(f"the plugin left out outputs {sorted(missing)}")
+    return {name: _checked_output(name, item, answer[name], rows) for name, item in fields.items()}
+
+
+def _checked_output(name: str, item: Field, value: Any, rows: int) -> Array:
+    array = np.asarray(value) if isinstance(item, Tensor | Label) else np.asarray(value, object)
+    if array.ndim == 0 or len(array) != rows:
+        got = "a scalar" if array.ndim == 0 else f"{len(array)} rows"
+        raise OutputFault(f"output {name!r} has {got}, the batch has {rows}")
+    if isinstance(item, Tensor) and array.dtype != numpy_dtype(item.dtype):
+        raise OutputFault(f"output {name!r} is {array.dtype}, the signature says {item.dtype}")
+    if isinstance(item, Label) and not (array.dtype.kind in "iu" and _in_range(array, len(item.names))):
+        raise OutputFault(f"output {name!r} must be label indices from 0 to {len(item.names) - 1}")
+    _check_axes(name, item, array)
+    return array
+
+
+def _in_range(array: Array, size: int) -> bool:
+    return array.size == 0 or (int(array.min()) >= 0 and int(array.max()) < size)
+
+
+def _check_axes(name: str, item: Field, array: Array) -> None:
+    got = array.shape[1:]
+    fits = len(got) == len(item.row_axes) and all(
+        size == axis if isinstance(axis, int) else True for size, axis in zip(got, item.row_axes, strict=False)
+    )
+    if not fits:
+        raise OutputFault(f"output {name!r} has rows of shape {list(got)}, the signature says {list(item.row_axes)}")
