@@ -1,0 +1,132 @@
+"""One export from start to end: load the plugin, build, export, certify, publish."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from mercato_plugin import Example, ModelSpec
+from mercato_plugin.frozen import canonical, freeze
+from mercato_server.contract.artifact import Artifact
+from mercato_server.contract.certificate import Certificate
+from mercato_server.contract.plugin import OfferedModel
+from mercato_server.errors import ArtifactDamaged, ExportFailed, MercatoError
+from mercato_server.export.certificate import Subject, certify, tools_of
+from mercato_server.export.context import ExportContext
+from mercato_server.export.exporter import export_graphs
+from mercato_server.export.request import ExportRequest, Progress, Step
+from mercato_server.export.summary import summary
+from mercato_server.export.tools import is_current
+from mercato_server.plugins.host import SpecFacts, load_one
+from mercato_server.runtime import examples as frozen_examples
+from mercato_server.store import Store
+
+Report = Callable[[Progress], None]
+
+
+def run(request: ExportRequest, report: Report) -> Artifact:
+    """Export the model that the request names. Raises ExportFailed, ParityFailed or PluginRefused.
+
+    What another process published while this one waited for its turn is used as it is.
+    """
+    store = Store(request.store)
+    with store.lock("export"):
+        if (already := _published(store, request.key)) is not None:
+            return already
+        store.sweep()
+        return export_offered(find_offered(request), request, store, report)
+
+
+def find_offered(request: ExportRequest) -> OfferedModel:
+    """The model among those its plugin offers; its specification sees the model folder, if there is one."""
+    offered = load_one(request.plugin, lambda _: request.settings)
+    for candidate in offered:
+        if candidate.spec.name == request.model:
+            return replace(candidate, spec=_settled(candidate, request))
+    raise ExportFailed(f"plugin {request.plugin.distribution!r} no longer offers model {request.model!r}")
+
+
+def export_offered(offered: OfferedModel, request: ExportRequest, store: Store, report: Report) -> Artifact:
+    """Build, export, certify and publish one model."""
+    with store.staging() as staging, store.staging() as work:
+        context = _context(offered, request, staging / "files", work)
+        report(Progress("build", 0, 1))
+        built = _build(offered, context)
+        examples = _examples(offered, context)
+        report(Progress("build", 1, 1))
+        graphs = export_graphs(built, offered.spec, staging / "graphs", request.files, _step(report, "export"))
+        subject = Subject(offered.model, offered.spec, graphs, context.saved, offered.settings, examples)
+        certificate = certify(subject, _step(report, "certify"))
+        report(Progress("store", 0, 1))
+        _describe(staging, offered.spec, certificate, examples)
+        artifact = store.publish(
+            staging,
+            request.key,
+            model=request.model,
+            plugin=request.plugin.distribution,
+            plugin_version=request.plugin.version,
+            tools=tools_of(graphs),
+        )
+        report(Progress("store", 1, 1))
+        return artifact
+
+
+def _step(report: Report, step: Step) -> Callable[[int, int], None]:
+    return lambda done, total: report(Progress(step, done, total))
+
+
+def _published(store: Store, key: str) -> Artifact | None:
+    with suppress(ArtifactDamaged):
+        artifact = store.find(key)
+        return artifact if artifact is not None and is_current(artifact) else None
+    return None
+
+
+def _settled(offered: OfferedModel, request: ExportRequest) -> ModelSpec:
+    if request.version is None:
+        return offered.spec
+    spec = offered.model.spec
+    facts = SpecFacts(request.files, request.version, offered.settings)
+    with_files: ModelSpec = spec(facts) if callable(spec) else offered.spec
+    return replace(with_files, version=request.version)
+
+
+def _context(offered: OfferedModel, request: ExportRequest, saved: Path, work: Path) -> ExportContext:
+    saved.mkdir()
+    return ExportContext(offered.spec, request.files, request.version, offered.settings, saved, work)
+
+
+def _build(offered: OfferedModel, context: ExportContext) -> Any:
+    """What the author's `build` returns; an import string is resolved first."""
+    build: Any = offered.model.build
+    with _blame(offered, "build"):
+        if isinstance(build, str):
+            module, _, attribute = build.partition(":")
+            build = getattr(import_module(module), attribute)
+        return build(context)
+
+
+def _examples(offered: OfferedModel, context: ExportContext) -> list[Example]:
+    with _blame(offered, "examples"):
+        return list(offered.model.examples(context))
+
+
+@contextmanager
+def _blame(offered: OfferedModel, method: str) -> Iterator[None]:
+    """Turn what the author's code raises into ExportFailed, naming the method."""
+    try:
+        yield
+    except MercatoError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ExportFailed(f"model {offered.spec.name!r}: {method} raised {summary(error)}") from error
+
+
+def _describe(folder: Path, spec: ModelSpec, certificate: Certificate, examples: list[Example]) -> None:
+    """Write what stands beside graphs and files in an artifact."""
+    (folder / "spec.json").write_bytes(canonical(freeze(spec)))
+    (folder / "certificate.json").write_text(json.dumps(certificate.to_json(), indent=1))
+    (folder / "examples.json").write_bytes(frozen_examples.freeze(spec, examples))
