@@ -1,0 +1,104 @@
+"""The composition root: builds the chain, and says in which order it starts and stops."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+
+from mercato_server.config import Settings
+from mercato_server.contract.state import State
+from mercato_server.control.lifecycle import Lifecycle, OnProgress, Resources, settled
+from mercato_server.errors import StartupError
+from mercato_server.plugins.host import Policy, discover
+from mercato_server.rpc.server import DataServer, Limits
+from mercato_server.runtime.providers import choose
+from mercato_server.runtime.threads import cpu_limit
+from mercato_server.serving.catalog import Catalog, Version
+from mercato_server.store import Store
+
+log = logging.getLogger("mercato.app")
+
+
+class App:
+    """One server. `start` returns when every model is AVAILABLE or FAILED; `stop` drains."""
+
+    def __init__(self, settings: Settings, on_progress: OnProgress) -> None:
+        self._settings = settings
+        self.catalog = Catalog()
+        for name, overrides in settings.models.items():
+            self.catalog.labels[name] = dict(overrides.labels)
+        resources = Resources(
+            provider=choose(settings.provider),
+            threads=settings.threads or cpu_limit(),
+            max_requests=settings.max_requests,
+            max_request_bytes=settings.max_request_bytes,
+        )
+        self._lifecycle = Lifecycle(self.catalog, Store(settings.store), resources, on_progress)
+        limits = Limits(settings.max_message_bytes, settings.max_message_fields, settings.default_deadline)
+        self._server = DataServer(self.catalog, limits)
+        self.catalog.listeners.append(self._announce)
+        self.port = 0
+
+    async def start(self, on_listening: Callable[[int], None]) -> None:
+        """Listen at once, so that probes get an answer, then bring the models up.
+
+        Raises StartupError when the port is taken, or with `strict` when anything failed.
+        """
+        self.port = await self._server.start(self._settings.listen)
+        on_listening(self.port)
+        policy = Policy(self._settings.plugins_allow, self._settings.plugins_deny)
+        discovery = await asyncio.to_thread(discover, policy, self._settings.plugin)
+        for refusal in discovery.refused:
+            log.warning("plugin %s refused: %s: %s", refusal.plugin.distribution, refusal.code, refusal.reason)
+        await self._lifecycle.bring_up(discovery)
+        if self._settings.strict:
+            self._refuse_failures()
+
+    async def stop(self) -> None:
+        """Announce NOT_SERVING, finish what was accepted, end."""
+        self._server.health.shut()
+        await self._lifecycle.drain(self._settings.drain_seconds)
+        await self._server.stop(grace=1.0)
+
+    def _announce(self, version: Version) -> None:
+        """Keep health in step: a model serves while one of its versions does, the server while one model does."""
+        versions = self.catalog.models[version.name].values()
+        self._server.health.set(version.name, any(v.status.state is State.AVAILABLE for v in versions))
+        available = any(v.status.state is State.AVAILABLE for v in self.catalog.versions())
+        self._server.health.set("", available and settled(self.catalog))
+
+    def _refuse_failures(self) -> None:
+        failed = [f"{v.name}: {v.status.reason}" for v in self.catalog.versions() if v.status.state is State.FAILED]
+        refused = [f"{refusal.plugin.distribution}: {refusal.reason}" for refusal in self.catalog.refused]
+        if failed or refused:
+            raise StartupError("refusing to serve (strict): " + "; ".join([*refused, *failed]))
+
+
+async def serve(app: App, on_listening: Callable[[int], None], on_ready: Callable[[], None]) -> None:
+    """Run until SIGTERM or SIGINT, then drain. Raises what `App.start` raises."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    starting = asyncio.create_task(_start(app, on_listening, on_ready))
+    stopping = asyncio.create_task(stopped.wait())
+    try:
+        await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            await starting
+        await stopping
+    finally:
+        stopping.cancel()
+        await _cancelled(starting)
+        await app.stop()
+
+
+async def _start(app: App, on_listening: Callable[[int], None], on_ready: Callable[[], None]) -> None:
+    await app.start(on_listening)
+    on_ready()
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    if not task.done():
+        task.cancel()
+        await asyncio.wait([task])

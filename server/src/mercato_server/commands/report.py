@@ -1,0 +1,93 @@
+"""What a running server tells its operator: tables for people, JSON lines for machines."""
+
+import json
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from mercato_server.app import App
+from mercato_server.serving.catalog import Version
+
+_CALLS = """call it:
+  mercato predict {model} {example} --server {address}
+  mercato models {model} --server {address}"""
+
+
+class TextReport:
+    """For people, on standard output."""
+
+    def __init__(self, app: App, listen: str) -> None:
+        self._app = app
+        self._host = listen.rpartition(":")[0]
+        self._console = Console()
+
+    def listening(self, port: int) -> None:
+        """The port is open; models are still on their way."""
+        self._console.print(f"listening on {self._host}:{port}", highlight=False)
+
+    def ready(self) -> None:
+        """Every model is available or failed."""
+        versions = self._app.catalog.versions()
+        self._console.print(_table(versions))
+        for refusal in self._app.catalog.refused:
+            self._console.print(
+                f"refused {refusal.plugin.distribution}: {refusal.code}: {refusal.reason}", highlight=False
+            )
+        available = [version for version in versions if version.batcher is not None]
+        if available:
+            address = f"{self._host}:{self._app.port}"
+            print(_CALLS.format(model=available[0].name, example=_example(available[0]), address=address))
+        print("stop it with Ctrl-C", flush=True)
+
+
+class JsonReport:
+    """For machines: one JSON object per line on standard output."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    def listening(self, port: int) -> None:
+        """The port is open; models are still on their way."""
+        _emit({"event": "listening", "port": port})
+
+    def ready(self) -> None:
+        """Every model is available or failed."""
+        catalog = self._app.catalog
+        models = [
+            {"model": v.name, "version": v.number, "state": v.status.state.value, "reason": v.status.reason}
+            for v in catalog.versions()
+        ]
+        refused = [{"plugin": r.plugin.distribution, "code": r.code, "reason": r.reason} for r in catalog.refused]
+        _emit({"event": "ready", "models": models, "refused_plugins": refused})
+
+
+def _emit(event: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(event) + "\n")
+    sys.stdout.flush()
+
+
+def _table(versions: list[Version]) -> Table:
+    table = Table("model", "version", "state", "provider", "certificate", "reason")
+    for version in versions:
+        certificate = version.certificate.kind if version.certificate else "-"
+        provider = ", ".join(version.providers) or "-"
+        status = version.status
+        table.add_row(version.name, str(version.number), status.state.value, provider, certificate, status.reason)
+    return table
+
+
+def _example(version: Version) -> str:
+    """Arguments of a call that the model takes: text, or one row of ones."""
+    inputs = {name: item for name, item in version.spec.inputs.items() if not item.optional}
+    if list(inputs) and all(item.kind == "text" for item in inputs.values()):
+        return "--text 'red running shoes'"
+    values = {name: _ones(item.row_axes) for name, item in inputs.items()}
+    return f"--input '{json.dumps(values)}'"
+
+
+def _ones(axes: tuple[object, ...]) -> list[object]:
+    row: object = 1.0
+    for axis in reversed(axes):
+        row = [row] * (axis if isinstance(axis, int) else 1)
+    return [row]

@@ -1,0 +1,49 @@
+"""`mercato serve`: run the server until it is told to stop."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+from rich.console import Console
+
+from mercato_server import config
+from mercato_server.app import App, serve
+from mercato_server.commands.progress import ExportProgress
+from mercato_server.commands.report import JsonReport, TextReport
+from mercato_server.errors import StartupError
+from mercato_server.telemetry.logs import configure
+
+
+def command(
+    listen: Annotated[str | None, typer.Option(help="Address and port; port 0 lets the system choose.")] = None,
+    store: Annotated[Path | None, typer.Option(help="Folder of the exported artifacts.")] = None,
+    provider: Annotated[str | None, typer.Option(help="auto, cpu, cuda or tensorrt.")] = None,
+    strict: Annotated[bool | None, typer.Option("--strict", help="Refuse to start when anything failed.")] = None,
+    isolation: Annotated[str, typer.Option(help="Where models run: inline is a thread of the server.")] = "inline",
+    log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "WARNING",
+    json_output: Annotated[bool, typer.Option("--json", help="One JSON line per event on standard output.")] = False,
+) -> None:
+    """Discover, export, load and serve every installed model."""
+    configure(log_level)
+    console = Console(stderr=True)
+    try:
+        if isolation != "inline":
+            raise StartupError(f"isolation {isolation!r} is not built yet; use inline")
+        settings = config.load(listen=listen, store=store, provider=provider, strict=strict)
+        with ExportProgress(console) as progress:
+            uvloop.run(_run(settings, progress, json_output))
+    except StartupError as error:
+        console.print(f"[bold red]mercato serve:[/] {error}", highlight=False)
+        raise typer.Exit(1) from None
+
+
+async def _run(settings: config.Settings, progress: ExportProgress, json_output: bool) -> None:
+    app = App(settings, progress.update)
+    report = JsonReport(app) if json_output else TextReport(app, settings.listen)
+
+    def ready() -> None:
+        progress.stop()
+        report.ready()
+
+    await serve(app, report.listening, ready)

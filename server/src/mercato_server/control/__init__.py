@@ -1,0 +1,1 @@
+"""A model's life: discover, export, load, warm, serve, drain, unload."""

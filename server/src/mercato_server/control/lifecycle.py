@@ -1,0 +1,145 @@
+"""A model's life, from discovered to unloaded: the one place that moves states along."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, is_dataclass
+
+from mercato_server.contract.artifact import Artifact
+from mercato_server.contract.plugin import Discovery, OfferedModel
+from mercato_server.contract.state import STARTING, State
+from mercato_server.control.keys import key_of
+from mercato_server.errors import ArtifactDamaged, ExportFailed, StartupError
+from mercato_server.export.launch import export_model
+from mercato_server.export.request import ExportRequest, Progress
+from mercato_server.export.tools import is_current, tools_installed
+from mercato_server.runtime.inline import InlineLane
+from mercato_server.runtime.providers import Provider
+from mercato_server.runtime.worker import Worker
+from mercato_server.serving.admission import Admission
+from mercato_server.serving.batcher import Batcher
+from mercato_server.serving.catalog import Catalog, Version
+from mercato_server.store import Store
+
+log = logging.getLogger("mercato.control")
+
+OnProgress = Callable[[str, Progress], None]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What models are given to run on. `max_requests` and `max_request_bytes` bound each model's queue."""
+
+    provider: Provider
+    threads: int
+    max_requests: int
+    max_request_bytes: int
+
+
+class Lifecycle:
+    """Brings the discovered models up, one export at a time and the loads side by side, and takes them down."""
+
+    def __init__(self, catalog: Catalog, store: Store, resources: Resources, on_progress: OnProgress) -> None:
+        self._catalog = catalog
+        self._store = store
+        self._resources = resources
+        self._on_progress = on_progress
+        self._exports = asyncio.Lock()
+        self._lanes: dict[Version, InlineLane] = {}
+
+    async def bring_up(self, discovery: Discovery) -> None:
+        """Take every discovered model as far as it goes; returns when all are AVAILABLE or FAILED."""
+        self._catalog.refused.extend(discovery.refused)
+        entered = [(offered, self._catalog.add(_version(offered))) for offered in discovery.models]
+        await asyncio.gather(*(self._bring_up_one(offered, version) for offered, version in entered))
+
+    async def drain(self, seconds: float) -> None:
+        """Stop taking requests, wait for those that were accepted, unload. Unfinished ones fail after `seconds`."""
+        self._catalog.draining = True
+        available = [v for v in self._catalog.versions() if v.status.state is State.AVAILABLE]
+        for version in available:
+            self._catalog.move(version, State.DRAINING, "the server is stopping")
+        pending = [version.batcher.finished() for version in available if version.batcher is not None]
+        if pending:
+            await asyncio.wait([asyncio.ensure_future(wait) for wait in pending], timeout=seconds)
+        await asyncio.gather(*(self._unload(version) for version in available))
+
+    async def _bring_up_one(self, offered: OfferedModel, version: Version) -> None:
+        try:
+            artifact = await self._artifact(offered, version)
+            await self._load(offered, version, artifact)
+        except StartupError as error:
+            log.error("model %s failed: %s: %s", version.name, error.reason, error)
+            self._catalog.move(version, State.FAILED, f"{error.reason}: {error}")
+        except Exception as error:
+            log.exception("model %s failed", version.name)
+            self._catalog.move(version, State.FAILED, f"INTERNAL: {type(error).__name__}; the log has the traceback")
+
+    async def _artifact(self, offered: OfferedModel, version: Version) -> Artifact:
+        """The stored artifact, or a fresh one when it is absent, damaged or made by other tools."""
+        key = await asyncio.to_thread(key_of, offered)
+        artifact = await asyncio.to_thread(self._stored, key)
+        if artifact is not None:
+            return artifact
+        if tools_installed() is None:
+            # Tells of the damage, if that is why there is none.
+            found = await asyncio.to_thread(self._store.find, key)
+            if found is not None:
+                return found
+            raise ExportFailed(
+                f"model {version.name!r} has no stored artifact and the build tools are absent; install "
+                "'mercato-server[export]' and the plugin's 'build' extra, or bring a filled store"
+            )
+        return await self._export(offered, version, key)
+
+    def _stored(self, key: str) -> Artifact | None:
+        """The artifact under the key if it can be served as it is."""
+        try:
+            artifact = self._store.find(key)
+        except ArtifactDamaged as error:
+            log.warning("%s", error)
+            return None
+        return artifact if artifact is not None and is_current(artifact) else None
+
+    async def _export(self, offered: OfferedModel, version: Version, key: str) -> Artifact:
+        self._catalog.move(version, State.EXPORTING)
+        request = ExportRequest(
+            plugin=offered.plugin,
+            model=version.name,
+            store=self._store.root,
+            key=key,
+            settings=asdict(offered.settings) if is_dataclass(offered.settings) else {},  # type: ignore[arg-type]
+        )
+        async with self._exports:
+            digest = await export_model(request, lambda progress: self._on_progress(version.name, progress))
+        return await asyncio.to_thread(self._store.open, digest)
+
+    async def _load(self, offered: OfferedModel, version: Version, artifact: Artifact) -> None:
+        resources = self._resources
+        self._catalog.move(version, State.LOADING)
+        version.digest, version.certificate, version.spec = artifact.digest, artifact.certificate, artifact.spec
+        worker = Worker(offered, artifact, provider=resources.provider.name, threads=resources.threads)
+        lane = InlineLane(worker, version.name)
+        self._lanes[version] = lane
+        await lane.load()
+        self._catalog.move(version, State.WARMING)
+        await lane.warm()
+        version.providers = tuple(dict.fromkeys((resources.provider.name, "cpu")))
+        version.batcher = Batcher(version.name, lane, artifact.spec.batch)
+        version.admission = Admission(
+            version.name, max_requests=resources.max_requests, max_bytes=resources.max_request_bytes
+        )
+        self._catalog.move(version, State.AVAILABLE, resources.provider.note)
+
+    async def _unload(self, version: Version) -> None:
+        await self._lanes.pop(version).close()
+        self._catalog.move(version, State.UNLOADED)
+
+
+def settled(catalog: Catalog) -> bool:
+    """Whether no model is on its way any more."""
+    return all(version.status.state not in STARTING for version in catalog.versions())
+
+
+def _version(offered: OfferedModel) -> Version:
+    return Version(offered.spec.name, offered.spec.version, offered.spec, offered.plugin)

@@ -1,0 +1,122 @@
+"""ListModels and GetModel: the catalog as wire messages."""
+
+from collections.abc import Iterable
+
+from google.protobuf.message import DecodeError
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from mercato.v1 import catalog_pb2
+from mercato_server.contract.call import Call
+from mercato_server.contract.certificate import Certificate
+from mercato_server.contract.plugin import PluginInfo, Refusal
+from mercato_server.errors import InvalidRequest
+from mercato_server.rpc.signature import signature_message
+from mercato_server.rpc.wire import FLAT, check_field_count
+from mercato_server.serving.catalog import Catalog, Version
+
+_KINDS = {
+    "source": catalog_pb2.CERTIFICATE_KIND_SOURCE,
+    "recorded": catalog_pb2.CERTIFICATE_KIND_RECORDED,
+    "self": catalog_pb2.CERTIFICATE_KIND_SELF,
+}
+
+
+class CatalogMethods:
+    """The methods of CatalogService over one catalog."""
+
+    def __init__(self, catalog: Catalog, max_fields: int) -> None:
+        self._catalog = catalog
+        self._max_fields = max_fields
+
+    async def list_models(self, call: Call) -> bytes:
+        """Every model and every refused plugin."""
+        check_field_count(call.request, FLAT, self._max_fields)
+        names = sorted(self._catalog.models)
+        response = catalog_pb2.ListModelsResponse(
+            models=[self._model(name, self._catalog.model(name).values()) for name in names],
+            refused_plugins=[_refused(refusal) for refusal in self._catalog.refused],
+        )
+        return response.SerializeToString()
+
+    async def get_model(self, call: Call) -> bytes:
+        """One model; all its versions, or the one that the reference names."""
+        check_field_count(call.request, FLAT, self._max_fields)
+        reference = self._parsed(call.request).model
+        selector = reference.WhichOneof("selector")
+        if selector is None:
+            versions: Iterable[Version] = self._catalog.model(reference.name).values()
+        elif selector == "version":
+            versions = [self._catalog.find(reference.name, number=reference.version)]
+        else:
+            versions = [self._catalog.find(reference.name, label=reference.label)]
+        return catalog_pb2.GetModelResponse(model=self._model(reference.name, versions)).SerializeToString()
+
+    def _parsed(self, data: bytes) -> catalog_pb2.GetModelRequest:
+        try:
+            return catalog_pb2.GetModelRequest.FromString(data)
+        except DecodeError:
+            raise InvalidRequest.of("request", "the bytes are not a valid GetModelRequest") from None
+
+    def _model(self, name: str, versions: Iterable[Version]) -> catalog_pb2.Model:
+        ordered = sorted(versions, key=lambda version: -version.number)
+        newest = ordered[0]
+        return catalog_pb2.Model(
+            name=name,
+            plugin=_plugin(newest.plugin),
+            doc=newest.spec.doc,
+            license=newest.spec.license,
+            languages=newest.spec.languages,
+            versions=[_version(version) for version in ordered],
+            labels=self._catalog.labels.get(name, {}),
+        )
+
+
+def _version(version: Version) -> catalog_pb2.ModelVersion:
+    status = version.status
+    return catalog_pb2.ModelVersion(
+        version=version.number,
+        state=catalog_pb2.ModelState.Value(f"MODEL_STATE_{status.state.value}"),
+        reason=status.reason,
+        since=_timestamp(status.since),
+        digest=version.digest,
+        signature=signature_message(version.spec, version.fingerprint),
+        certificate=_certificate(version.certificate) if version.certificate else None,
+        providers=version.providers,
+        max_rows=version.spec.batch.max_rows,
+    )
+
+
+def _certificate(certificate: Certificate) -> catalog_pb2.Certificate:
+    return catalog_pb2.Certificate(
+        kind=_KINDS[certificate.kind],
+        passed=certificate.passed,
+        cases=len(certificate.cases),
+        errors=[
+            catalog_pb2.OutputError(output=e.output, max_abs=e.max_abs, rel_l2=e.rel_l2, tolerance=e.tolerance)
+            for e in certificate.errors
+        ],
+        opset=certificate.opset,
+        provider=certificate.provider,
+        tools=certificate.tools,
+        created=_timestamp(certificate.created),
+        checks=certificate.checks,
+    )
+
+
+def _plugin(info: PluginInfo) -> catalog_pb2.Plugin:
+    return catalog_pb2.Plugin(distribution=info.distribution, version=info.version)
+
+
+def _refused(refusal: Refusal) -> catalog_pb2.RefusedPlugin:
+    return catalog_pb2.RefusedPlugin(
+        plugin=_plugin(refusal.plugin),
+        entry_point=refusal.plugin.entry_point,
+        code=refusal.code,
+        reason=refusal.reason,
+    )
+
+
+def _timestamp(seconds: float) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromNanoseconds(round(seconds * 1e9))
+    return stamp

@@ -1,0 +1,121 @@
+"""The outermost guard of every method: builds the Call, and is the single place where an error becomes a status."""
+
+# grpc's classes are generic in their stubs only, so annotations must stay unevaluated.
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from typing import Any, NoReturn
+
+import grpc
+import grpc.aio
+
+from mercato_server.contract.call import Call
+from mercato_server.errors import DeadlineExpired, InvalidRequest, PluginFault, RequestError
+from mercato_server.rpc.status import to_status
+
+log = logging.getLogger("mercato.rpc")
+
+Handler = Callable[[Call], Awaitable[bytes]]
+Context = "grpc.aio.ServicerContext[Any, Any]"
+
+MALFORMED = InvalidRequest.of("request", "the bytes are not a valid message of this method")
+
+
+class Guard:
+    """Wraps handlers. `default_deadline` in seconds holds for callers that set none."""
+
+    def __init__(self, default_deadline: float) -> None:
+        self._default_deadline = default_deadline
+
+    def unary(self, method: str, handler: Handler) -> grpc.RpcMethodHandler[Any, Any]:
+        """One of our own methods: bytes in, bytes out; parsing happens in the handler, under this guard."""
+
+        async def guarded(request: bytes, context: Context) -> bytes:
+            call = self._call(method, request, context)
+            try:
+                return await handler(call)
+            except Exception as error:
+                await _abort(context, error, call.request_id)
+
+        return grpc.unary_unary_rpc_method_handler(guarded)
+
+    def _call(self, method: str, request: bytes, context: Context) -> Call:
+        remaining: float | None = context.time_remaining()
+        deadline = time.monotonic() + (self._default_deadline if remaining is None else remaining)
+        metadata = {key: str(value) for key, value in context.invocation_metadata() or () if key == "x-request-id"}
+        return Call(method, request, metadata, deadline, context.peer(), bounded=remaining is not None)
+
+
+def library_handler(handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
+    """A method of health or reflection under the same rules: bytes that do not parse are the caller's mistake."""
+    parse = _captured(handler.request_deserializer)
+    serializer = handler.response_serializer
+    if handler.unary_unary:
+        return grpc.unary_unary_rpc_method_handler(_guarded_unary(handler.unary_unary), parse, serializer)
+    if handler.unary_stream:
+        return grpc.unary_stream_rpc_method_handler(_guarded_unary(handler.unary_stream), parse, serializer)
+    return grpc.stream_stream_rpc_method_handler(_guarded_stream(handler.stream_stream), parse, serializer)
+
+
+def _captured(parse: Any) -> Callable[[bytes], Any]:
+    def capture(data: bytes) -> Any:
+        try:
+            return parse(data)
+        except Exception:
+            return MALFORMED
+
+    return capture
+
+
+def _guarded_unary(behaviour: Any) -> Any:
+    async def guarded(request: Any, context: Context) -> Any:
+        try:
+            if request is MALFORMED:
+                raise MALFORMED
+            return await behaviour(request, context)
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:
+            await _abort(context, error, "")
+
+    return guarded
+
+
+def _guarded_stream(behaviour: Any) -> Any:
+    async def guarded(requests: AsyncIterable[Any], context: Context) -> AsyncIterator[Any]:
+        try:
+            async for answer in behaviour(_refusing(requests), context):
+                yield answer
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:
+            await _abort(context, error, "")
+
+    return guarded
+
+
+async def _refusing(requests: AsyncIterable[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        if request is MALFORMED:
+            raise MALFORMED
+        yield request
+
+
+async def _abort(context: Context, error: Exception, request_id: str) -> NoReturn:
+    """End the call with the error's status; anything we did not raise on purpose becomes INTERNAL with an id."""
+    if isinstance(error, asyncio.TimeoutError):
+        error = DeadlineExpired("the deadline passed before the answer was ready")
+    if not isinstance(error, RequestError):
+        error = _internal(error)
+    code, text, metadata = to_status(error, request_id)
+    await context.abort(code, text, metadata)
+
+
+def _internal(error: Exception) -> PluginFault:
+    fault = uuid.uuid4().hex[:12]
+    log.error("internal error, id %s", fault, exc_info=error)
+    return PluginFault(f"internal error (id {fault}); the server's log has the cause", model="", id=fault)

@@ -1,0 +1,180 @@
+"""Predict: decode, submit, encode; nothing else."""
+
+import asyncio
+import time
+import uuid
+from weakref import WeakKeyDictionary
+
+from google.protobuf.message import DecodeError
+
+from mercato.v1 import prediction_pb2
+from mercato_plugin import Image, ModelSpec, Text
+from mercato_server.contract.call import Call
+from mercato_server.contract.receipt import Receipt
+from mercato_server.errors import DeadlineExpired, InvalidRequest, SchemaChanged
+from mercato_server.rpc.codec import Decoded, SignatureCodec
+from mercato_server.rpc.defaults import fill_absent
+from mercato_server.rpc.parameters import decode_parameters
+from mercato_server.rpc.wire import PREDICT, check_field_count
+from mercato_server.serving.catalog import Catalog, Version
+from mercato_server.serving.request import Answer, Request
+
+MAX_REQUEST_ID = 128
+MAX_PRIORITY = 255
+
+
+class Prediction:
+    """The Predict method over one catalog. `max_fields` bounds the parts of one message."""
+
+    def __init__(self, catalog: Catalog, max_fields: int) -> None:
+        self._catalog = catalog
+        self._max_fields = max_fields
+        self._codecs: WeakKeyDictionary[Version, SignatureCodec] = WeakKeyDictionary()
+
+    async def predict(self, call: Call) -> bytes:
+        """One request, one answer."""
+        message = parse(call.request, self._max_fields)
+        call.request_id = _request_id(message, call)
+        version = self._version(message)
+        codec = self._codec(version)
+        request = _request(message, codec, call.deadline)
+        answer = await self._answer(version, request, call)
+        return _response(message, version, codec, answer, call.request_id)
+
+    def _version(self, message: prediction_pb2.PredictRequest) -> Version:
+        reference = message.model
+        selector = reference.WhichOneof("selector")
+        version = self._catalog.resolve(
+            reference.name,
+            reference.version if selector == "version" else None,
+            reference.label if selector == "label" else None,
+        )
+        _check_schema(message.schema_fingerprint, version)
+        return version
+
+    def _codec(self, version: Version) -> SignatureCodec:
+        codec = self._codecs.get(version)
+        if codec is None:
+            codec = self._codecs[version] = SignatureCodec(version.spec)
+        return codec
+
+    async def _answer(self, version: Version, request: Request, call: Call) -> Answer:
+        assert version.admission is not None and version.batcher is not None
+        version.admission.take(request.nbytes, version.batcher.drain_seconds())
+        try:
+            future = version.batcher.submit(request)
+            if call.bounded and request.deadline >= call.deadline:
+                return await future  # the transport cancels us at the deadline
+            async with asyncio.timeout(request.deadline - time.monotonic()):
+                return await future
+        finally:
+            version.admission.give_back(request.nbytes)
+
+
+def parse(data: bytes, max_fields: int) -> prediction_pb2.PredictRequest:
+    """The request message. Raises InvalidRequest for bytes that are none, or hold too many fields."""
+    check_field_count(data, PREDICT, max_fields)
+    try:
+        return prediction_pb2.PredictRequest.FromString(data)
+    except DecodeError:
+        raise InvalidRequest.of("request", "the bytes are not a valid PredictRequest") from None
+
+
+def _request_id(message: prediction_pb2.PredictRequest, call: Call) -> str:
+    given = message.request_id or call.metadata.get("x-request-id", "")
+    if len(given) > MAX_REQUEST_ID or not (given.isascii() and (given.isprintable() or not given)):
+        raise InvalidRequest.of("request_id", f"expected at most {MAX_REQUEST_ID} printable ASCII characters")
+    return given or uuid.uuid4().hex
+
+
+def _check_schema(fingerprint: str, version: Version) -> None:
+    if fingerprint and fingerprint != version.fingerprint:
+        raise SchemaChanged(
+            f"model {version.name!r} version {version.number} has another signature than the caller was made for: "
+            f"got fingerprint {fingerprint[:64]!a}, expected {version.fingerprint}; generate the client again",
+            model=version.name,
+            expected=version.fingerprint,
+            got=fingerprint,
+        )
+
+
+def _request(message: prediction_pb2.PredictRequest, codec: SignatureCodec, deadline: float) -> Request:
+    spec = codec.spec
+    if message.priority > MAX_PRIORITY:
+        raise InvalidRequest.of("priority", f"got {message.priority}, expected 0 to {MAX_PRIORITY}", model=spec.name)
+    codec.check_wanted(message.outputs)
+    parameters = decode_parameters(spec, message.parameters) if spec.parameters or message.parameters else {}
+    decoded = codec.decode(message.inputs)
+    inputs, present = fill_absent(spec, decoded)
+    return Request(
+        inputs=inputs,
+        rows=decoded.rows,
+        deadline=_deadline(message, deadline, spec.name),
+        group=_group(spec, decoded, parameters),
+        cost=_cost(spec, decoded) if spec.batch.max_cost else 0,
+        nbytes=message.ByteSize(),
+        priority=message.priority,
+        parameters=parameters,
+        lengths=decoded.lengths,
+        present=present,
+        truncations=decoded.truncations,
+    )
+
+
+def _deadline(message: prediction_pb2.PredictRequest, deadline: float, model: str) -> float:
+    """The earlier of the call's own deadline and the request's timeout. Raises DeadlineExpired when it has passed."""
+    now = time.monotonic()
+    if message.HasField("timeout"):
+        deadline = min(deadline, now + message.timeout.seconds + message.timeout.nanos / 1e9)
+    if deadline <= now:
+        raise DeadlineExpired(f"model {model!r}: the deadline had passed on arrival, nothing was run", model=model)
+    return deadline
+
+
+def _group(spec: ModelSpec, decoded: Decoded, parameters: dict[str, object]) -> tuple[object, ...]:
+    """Equal for requests that may share a batch: same parameter values, same sizes of free axes."""
+    values = tuple(value for name, value in parameters.items() if not spec.parameters[name].per_row)
+    shapes = tuple(
+        (name, array.shape[1:])
+        for name, array in decoded.arrays.items()
+        if name not in decoded.lengths and any(not isinstance(axis, int) for axis in spec.inputs[name].row_axes)
+    )
+    return (*values, *shapes)
+
+
+def _cost(spec: ModelSpec, decoded: Decoded) -> int:
+    """Text weighs its UTF-8 bytes, an image its bytes, anything else its elements."""
+    total = 0
+    for name, array in decoded.arrays.items():
+        item = spec.inputs[name]
+        if isinstance(item, Text):
+            total += sum(len(text.encode()) for text in array.ravel())
+        else:
+            total += sum(map(len, array.ravel())) if isinstance(item, Image) else array.size
+    return total
+
+
+def _response(
+    message: prediction_pb2.PredictRequest, version: Version, codec: SignatureCodec, answer: Answer, request_id: str
+) -> bytes:
+    response = prediction_pb2.PredictResponse(
+        model=prediction_pb2.ServedModel(name=version.name, version=version.number, digest=version.digest),
+        outputs=codec.encode(answer.outputs, message.outputs),
+        receipt=_receipt(answer.receipt) if message.want_receipt else None,
+        request_id=request_id,
+    )
+    return response.SerializeToString()
+
+
+def _receipt(receipt: Receipt) -> prediction_pb2.Receipt:
+    return prediction_pb2.Receipt(
+        queue_ns=receipt.queue_ns,
+        pre_ns=receipt.pre_ns,
+        compute_ns=receipt.compute_ns,
+        post_ns=receipt.post_ns,
+        batch_rows=receipt.batch_rows,
+        padding=receipt.padding,
+        release_reason=prediction_pb2.ReleaseReason.Value(f"RELEASE_REASON_{receipt.release_reason.value}"),
+        provider=receipt.provider,
+        truncations=[prediction_pb2.Truncation(input=n, rows=r) for n, r in receipt.truncations.items()],
+    )

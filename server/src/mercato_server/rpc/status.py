@@ -1,0 +1,84 @@
+"""The error -> status table, one place for all methods."""
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2
+
+from mercato_server import errors
+
+DOMAIN = "mercato"
+DETAILS_KEY = "grpc-status-details-bin"
+PUSHBACK_KEY = "grpc-retry-pushback-ms"
+MAX_TEXT = 1024
+MAX_VIOLATIONS = 16
+
+CODES: dict[type[errors.RequestError], grpc.StatusCode] = {
+    errors.InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.NotFound: grpc.StatusCode.NOT_FOUND,
+    errors.ModelNotReady: grpc.StatusCode.UNAVAILABLE,
+    errors.ModelFailed: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.SchemaChanged: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.DeadlineExpired: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.Draining: grpc.StatusCode.UNAVAILABLE,
+    errors.Unsupported: grpc.StatusCode.UNIMPLEMENTED,
+    errors.PluginFault: grpc.StatusCode.INTERNAL,
+}
+
+Metadata = tuple[tuple[str, str | bytes], ...]
+
+
+def to_status(error: errors.RequestError, request_id: str) -> tuple[grpc.StatusCode, str, Metadata]:
+    """Code, text and trailing metadata of an error. Details carry ErrorInfo and what the kind of error adds."""
+    code = CODES[type(error)]
+    text = error.message[:MAX_TEXT]
+    status = status_pb2.Status(code=code.value[0], message=text, details=_details(error))
+    metadata: list[tuple[str, str | bytes]] = [(DETAILS_KEY, status.SerializeToString())]
+    if isinstance(error, errors.Overloaded):
+        metadata.append((PUSHBACK_KEY, str(_milliseconds(error.retry_after))))
+    if request_id:
+        metadata.append(("x-request-id", request_id))
+    return code, text, tuple(metadata)
+
+
+def _details(error: errors.RequestError) -> list[AnyMessage]:
+    facts = {"model": error.model[:64]} if error.model else {}
+    details: list[error_details_pb2.BadRequest | error_details_pb2.RetryInfo | error_details_pb2.ErrorInfo] = []
+    match error:
+        case errors.InvalidRequest():
+            details.append(_bad_request(error))
+        case errors.Overloaded() if error.retry_after is not None:
+            delay = Duration()
+            delay.FromMilliseconds(_milliseconds(error.retry_after))
+            details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+        case errors.SchemaChanged():
+            facts |= {"expected": error.expected, "got": error.got[:64]}
+        case errors.PluginFault():
+            facts["id"] = error.id
+        case _:
+            pass
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=facts)
+    return [_packed(message) for message in (info, *details)]
+
+
+def _bad_request(error: errors.InvalidRequest) -> error_details_pb2.BadRequest:
+    return error_details_pb2.BadRequest(
+        field_violations=[
+            error_details_pb2.BadRequest.FieldViolation(field=v.field[:128], description=v.description[:256])
+            for v in error.violations[:MAX_VIOLATIONS]
+        ]
+    )
+
+
+def _milliseconds(retry_after: float | None) -> int:
+    """-1 tells the client that retrying is useless."""
+    return -1 if retry_after is None else max(1, round(retry_after * 1000))
+
+
+def _packed(
+    message: error_details_pb2.BadRequest | error_details_pb2.RetryInfo | error_details_pb2.ErrorInfo,
+) -> AnyMessage:
+    packed = AnyMessage()
+    packed.Pack(message)
+    return packed

@@ -1,0 +1,109 @@
+"""Joining requests into one batch and splitting its result: pure functions."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mercato_server.contract.batch import Array, BatchResult, JoinedBatch
+from mercato_server.contract.receipt import Receipt, ReleaseReason
+from mercato_server.errors import InvalidRequest, RequestError, Violation
+from mercato_server.serving.request import Answer, Request
+
+
+def join(requests: Sequence[Request]) -> JoinedBatch:
+    """The rows of all requests, in order. Requests must have equal `group`."""
+    first = requests[0]
+    deadline = min(request.deadline for request in requests)
+    if len(requests) == 1:
+        parameters = {name: _per_row(value, first.rows) for name, value in first.parameters.items()}
+        return JoinedBatch(first.inputs, first.rows, parameters, first.lengths, first.present, deadline)
+    return JoinedBatch(
+        inputs={name: _concatenated([r.inputs[name] for r in requests]) for name in first.inputs},
+        rows=sum(request.rows for request in requests),
+        parameters=_joined_parameters(requests),
+        lengths={name: np.concatenate([r.lengths[name] for r in requests]) for name in first.lengths},
+        present={name: np.concatenate([r.present[name] for r in requests]) for name in first.present},
+        deadline=deadline,
+    )
+
+
+def split(
+    result: BatchResult, requests: Sequence[Request], queued_ns: Sequence[int], release: ReleaseReason, model: str
+) -> list[Answer | RequestError]:
+    """Each request's rows with its receipt, or its error when the plugin refused one of them."""
+    rows = sum(request.rows for request in requests)
+    answers: list[Answer | RequestError] = []
+    start = 0
+    for request, queue_ns in zip(requests, queued_ns, strict=True):
+        end = start + request.rows
+        error = _rejection(result.rejected, start, end, model) if result.rejected else None
+        receipt = Receipt(
+            queue_ns, result.pre_ns, result.compute_ns, result.post_ns, rows, result.padding, release, result.provider,
+            _truncations(request, result, start, end),
+        )  # fmt: skip
+        answers.append(error or Answer({n: array[start:end] for n, array in result.outputs.items()}, receipt))
+        start = end
+    return answers
+
+
+def _joined_parameters(requests: Sequence[Request]) -> dict[str, object]:
+    names = requests[0].parameters
+    return {name: _same_or_per_row(name, requests) for name in names}
+
+
+def _same_or_per_row(name: str, requests: Sequence[Request]) -> object:
+    value = requests[0].parameters[name]
+    if not isinstance(value, PerRow):
+        return value
+    return np.concatenate([_per_row(request.parameters[name], request.rows) for request in requests])
+
+
+class PerRow:
+    """A parameter's value that holds for every row of its request, and may differ in the next request."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: bool | int | float | str) -> None:
+        self.value = value
+
+
+def _per_row(value: object, rows: int) -> object:
+    if not isinstance(value, PerRow):
+        return value
+    return np.full(rows, value.value, object if isinstance(value.value, str) else None)
+
+
+def _concatenated(arrays: list[Array]) -> Array:
+    """Joined rows, read-only; ragged inputs, the only ones whose widths differ, are widened to the widest."""
+    if arrays[0].ndim > 1 and len({array.shape[1] for array in arrays}) > 1:
+        width = max(array.shape[1] for array in arrays)
+        arrays = [_widened(array, width) for array in arrays]
+    joined = np.concatenate(arrays)
+    joined.flags.writeable = False
+    return joined
+
+
+def _widened(array: Array, width: int) -> Array:
+    """Padding cells need no value: preprocess has the lengths."""
+    if array.shape[1] == width:
+        return array
+    return np.pad(array, [(0, 0), (0, width - array.shape[1]), *((0, 0),) * (array.ndim - 2)])
+
+
+def _rejection(rejected: Mapping[int, tuple[str, str]], start: int, end: int, model: str) -> InvalidRequest | None:
+    violations = [
+        Violation(f"inputs.{field}[{row - start}]", why)
+        for row, (field, why) in sorted(rejected.items())
+        if start <= row < end
+    ]
+    return InvalidRequest(violations, model=model) if violations else None
+
+
+def _truncations(request: Request, result: BatchResult, start: int, end: int) -> Mapping[str, int]:
+    if not result.truncated:
+        return request.truncations
+    counts = dict(request.truncations)
+    for name, rows in result.truncated.items():
+        if cut := sum(start <= row < end for row in rows):
+            counts[name] = max(counts.get(name, 0), cut)
+    return counts

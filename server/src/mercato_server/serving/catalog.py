@@ -1,0 +1,119 @@
+"""The catalog: which versions of which models there are, in what state, and how a name finds one."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from mercato_plugin import ModelSpec
+from mercato_plugin.frozen import schema_fingerprint
+from mercato_server.contract.certificate import Certificate
+from mercato_server.contract.plugin import PluginInfo, Refusal
+from mercato_server.contract.state import STARTING, State, Status
+from mercato_server.errors import Draining, ModelFailed, ModelNotReady, NotFound
+from mercato_server.serving.admission import Admission
+from mercato_server.serving.batcher import Batcher
+
+Listener = Callable[["Version"], None]
+
+
+@dataclass(eq=False)
+class Version:
+    """One version of one model. The serving parts are set from LOADING on, together by `serve_with`."""
+
+    name: str
+    number: int
+    spec: ModelSpec
+    plugin: PluginInfo
+    status: Status = field(default_factory=Status)
+    digest: str = ""
+    certificate: Certificate | None = None
+    providers: tuple[str, ...] = ()
+    batcher: Batcher | None = None
+    admission: Admission | None = None
+    fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        self.fingerprint = schema_fingerprint(self.spec)
+
+
+@dataclass
+class Catalog:
+    """All versions by model name. It alone moves states, and tells its listeners after each move."""
+
+    models: dict[str, dict[int, Version]] = field(default_factory=dict)
+    labels: dict[str, dict[str, int]] = field(default_factory=dict)
+    refused: list[Refusal] = field(default_factory=list)
+    listeners: list[Listener] = field(default_factory=list)
+    draining: bool = False
+
+    def add(self, version: Version) -> Version:
+        """Enter a new version in state DISCOVERED."""
+        self.models.setdefault(version.name, {})[version.number] = version
+        self._tell(version)
+        return version
+
+    def move(self, version: Version, state: State, reason: str = "") -> None:
+        """Move a version on. Raises ValueError on a step that is not legal."""
+        version.status = version.status.to(state, reason)
+        self._tell(version)
+
+    def versions(self) -> list[Version]:
+        """Every version, ordered by model name, newest first."""
+        return [v for name in sorted(self.models) for _, v in sorted(self.models[name].items(), reverse=True)]
+
+    def model(self, name: str) -> Mapping[int, Version]:
+        """All versions of one model. Raises NotFound."""
+        versions = self.models.get(name)
+        if not versions:
+            raise NotFound(f"there is no model {shown(name)}; ListModels names those there are", model=name)
+        return versions
+
+    def find(self, name: str, number: int | None = None, label: str | None = None) -> Version:
+        """The version that a reference means. Raises NotFound."""
+        versions = self.model(name)
+        if label is not None:
+            return versions[self._labelled(name, label)]
+        if number is not None:
+            if number not in versions:
+                have = ", ".join(map(str, sorted(versions)))
+                raise NotFound(f"model {name!r} has no version {number}; it has {have}", model=name)
+            return versions[number]
+        stable = self.labels.get(name, {}).get("stable")
+        return versions[stable] if stable is not None else self._newest(versions)
+
+    def resolve(self, name: str, number: int | None = None, label: str | None = None) -> Version:
+        """The available version that a reference means.
+
+        Raises NotFound, ModelNotReady while it starts, ModelFailed, or Draining.
+        """
+        version = self.find(name, number, label)
+        status = version.status
+        if status.state is State.AVAILABLE:
+            return version
+        where = f"model {name!r} version {version.number}"
+        why = f": {status.reason}" if status.reason else ""
+        if self.draining or status.state in (State.DRAINING, State.UNLOADED):
+            raise Draining(f"{where} is {status.state.value}", model=name)
+        if status.state in STARTING:
+            raise ModelNotReady(f"{where} is {status.state.value}; retry when it is AVAILABLE", model=name)
+        raise ModelFailed(f"{where} failed{why}", model=name)
+
+    def _labelled(self, name: str, label: str) -> int:
+        labels = self.labels.get(name, {})
+        if label not in labels:
+            have = ", ".join(sorted(labels)) or "none"
+            raise NotFound(f"model {name!r} has no label {shown(label)}; it has {have}", model=name)
+        return labels[label]
+
+    def _newest(self, versions: Mapping[int, Version]) -> Version:
+        """The highest available version, else the highest there is."""
+        available = [number for number, v in versions.items() if v.status.state is State.AVAILABLE]
+        return versions[max(available or versions)]
+
+    def _tell(self, version: Version) -> None:
+        for listener in self.listeners:
+            listener(version)
+
+
+def shown(text: str) -> str:
+    """A caller's word for an error message: quoted, control characters escaped, cut to 80 characters."""
+    return ascii(text if len(text) <= 80 else text[:77] + "...")
