@@ -1,0 +1,82 @@
+# Every verb of the repository; `make help` lists them. The first one that needs it makes the environment in .venv.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+PYTHON ?= python3
+# An index to take torch from, and torch alone: make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+
+BIN := .venv/bin
+PIP := -m pip --disable-pip-version-check --quiet install
+EDITABLE := protos plugins/sdk clients/python[cli] server[export] plugins/pricing[build] plugins/semantic[build]
+DISTRIBUTIONS := $(foreach item,$(EDITABLE),$(firstword $(subst [, ,$(item))))
+PYPROJECTS := pyproject.toml $(DISTRIBUTIONS:%=%/pyproject.toml)
+BENCHMARKS := overhead
+
+.PHONY: notice help demo serve test check fix gen bench dist docs clean $(BENCHMARKS:%=bench-%)
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: notice .venv/.ready ## make the environment, export both models, serve them, call them, stop
+	@$(BIN)/mercato demo
+
+serve: .venv/.ready ## serve both models until interrupted, and print how to call them
+	@$(BIN)/mercato serve
+
+test: .venv/.ready ## run all tests
+	@$(BIN)/pytest
+
+check: .venv/.ready .venv-gen/.ready ## lint, format, types, import rules, stale generated code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	.venv-gen/bin/python protos/generate.py --check
+
+fix: .venv/.ready ## repair what ruff can, and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+gen: .venv-gen/.ready ## write the generated half of mercato.v1
+	.venv-gen/bin/python protos/generate.py
+
+bench: $(BENCHMARKS:%=bench-%) ## run every benchmark
+
+bench-overhead: ## server CPU per Predict beside a bare gRPC echo
+
+$(BENCHMARKS:%=bench-%): bench-%: .venv/.ready
+	@$(BIN)/python bench/$*.py
+
+dist: .venv/.ready ## write a wheel and an sdist of every distribution to dist/
+	@rm -rf dist
+	@for folder in $(DISTRIBUTIONS); do $(BIN)/python -m build --no-isolation --outdir dist $$folder || exit 1; done
+
+docs: .venv/.ready ## check the documents: links, verbs, both languages
+	@$(BIN)/pytest tests/repository/test_documents.py
+
+clean: ## remove the environments, dist/ and every cache
+	rm -rf .venv .venv-gen dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+notice:
+	@echo "the first run takes about 2 GB of disk and 2 to 5 minutes (several GB more where pip chooses PyTorch's" \
+	  "CUDA build: TORCH_INDEX=https://download.pytorch.org/whl/cpu avoids it); later runs take seconds"
+
+.venv/.ready: constraints.txt $(PYPROJECTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mercato needs Python 3.11 or newer: make PYTHON=...")'
+	@echo "installing into .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python $(PIP) --constraint constraints.txt pip
+	@$(if $(TORCH_INDEX),$(BIN)/python $(PIP) --constraint constraints.txt --no-deps --index-url $(TORCH_INDEX) torch)
+	@$(BIN)/python $(PIP) --constraint constraints.txt --group dev $(addprefix --editable ,$(EDITABLE))
+	@touch $@
+
+.venv-gen/.ready: constraints.txt pyproject.toml
+	@$(PYTHON) -m venv .venv-gen
+	@.venv-gen/bin/python $(PIP) --constraint constraints.txt pip
+	@.venv-gen/bin/python $(PIP) --group gen
+	@touch $@
