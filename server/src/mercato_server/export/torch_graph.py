@@ -63,9 +63,8 @@ def _traced(ordered: _Ordered, spec: GraphSpec, model: str, opset: int) -> ir.Mo
     shapes = tuple(_varying(item) for item in spec.inputs.values())
     try:
         with torch.no_grad(), warnings.catch_warnings():
-            # torch warns of its own deprecated calls to itself.
-            warnings.simplefilter("ignore", FutureWarning)
-            warnings.simplefilter("ignore", DeprecationWarning)
+            # torch warns of its own deprecated calls and of axes that share a name; the checks below decide.
+            warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 ordered, inputs, dynamo=True, dynamic_shapes=(shapes,), opset_version=opset, verbose=False
             )

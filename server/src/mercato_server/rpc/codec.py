@@ -151,10 +151,8 @@ class SignatureCodec:
 
     def decode(self, tensors: Sequence[tensor_pb2.NamedTensor]) -> "Decoded":
         """Every input decoded and checked. Raises InvalidRequest with one violation per field at fault."""
-        decoded, faults = Decoded(), []
-        for named in tensors:
-            if fault := self._decode_one(named, decoded):
-                faults.append(fault)
+        decoded = Decoded()
+        faults = [fault for named in tensors if (fault := self._decode_one(named, decoded))]
         given = decoded.arrays.keys() | {fault.field.removeprefix("inputs.") for fault in faults}
         faults.extend(Violation(f"inputs.{name}", "missing") for name in sorted(self._required - given))
         if not faults:

@@ -35,19 +35,19 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         self._states = dict.fromkeys(self._states, NOT_SERVING)
         self._wake()
 
-    async def Check(self, request: health_pb2.HealthCheckRequest, context: Any) -> health_pb2.HealthCheckResponse:  # noqa: N802
+    async def Check(self, request: health_pb2.HealthCheckRequest, context: Any) -> health_pb2.HealthCheckResponse:
         """The state of one service; NOT_FOUND for a name that is no model."""
         status = self._states.get(request.service)
         if status is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
         return health_pb2.HealthCheckResponse(status=status)
 
-    async def List(self, request: health_pb2.HealthListRequest, context: Any) -> health_pb2.HealthListResponse:  # noqa: N802
+    async def List(self, request: health_pb2.HealthListRequest, context: Any) -> health_pb2.HealthListResponse:
         """The state of every service."""
         states = {name: health_pb2.HealthCheckResponse(status=status) for name, status in self._states.items()}
         return health_pb2.HealthListResponse(statuses=states)
 
-    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:  # noqa: N802
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:
         """The state of one service now and after every change, until the caller leaves or the server stops."""
         last = None
         while True:

@@ -8,7 +8,7 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import grpc
 import grpc.aio
@@ -20,7 +20,7 @@ from mercato_server.rpc.status import to_status
 log = logging.getLogger("mercato.rpc")
 
 Handler = Callable[[Call], Awaitable[bytes]]
-Context = "grpc.aio.ServicerContext[Any, Any]"
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 MALFORMED = InvalidRequest.of("request", "the bytes are not a valid message of this method")
 

@@ -63,14 +63,15 @@ class Worker:
             raise self._failed("load", error) from error
 
     def warm(self) -> None:
-        """Run the author's examples, and one full batch made of them. Raises LoadFailed."""
-        for example in examples.thaw((self._artifact.folder / "examples.json").read_bytes()):
-            batch = examples.batch_of(self._spec, example)
-            for joined in (_joined(batch), _repeated(batch, self._spec.batch.max_rows)):
-                try:
-                    self.run(joined)
-                except PluginFault as error:
-                    raise LoadFailed(f"warm-up of {self._spec.name}: {error.message}") from error
+        """Run the author's examples one by one, and a full batch of the first. Raises LoadFailed."""
+        given = examples.thaw((self._artifact.folder / "examples.json").read_bytes())
+        batches = [examples.batch_of(self._spec, example) for example in given]
+        full = [_repeated(batch, self._spec.batch.max_rows) for batch in batches[:1]]
+        for joined in (*map(_joined, batches), *full):
+            try:
+                self.run(joined)
+            except PluginFault as error:
+                raise LoadFailed(f"warm-up of {self._spec.name}: {error.message}") from error
 
     def run(self, joined: JoinedBatch) -> BatchResult:
         """Compute one batch. Raises PluginFault; rows that the plugin refuses are in `rejected`."""
