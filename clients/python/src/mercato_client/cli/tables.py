@@ -40,9 +40,9 @@ def show_answer(answer: Prediction) -> None:
 
 
 def shape(axes: Iterable[Axis]) -> str:
-    """Axes in a row, such as `batch x tokens (1 to 256) x 3`; `one value` for none."""
+    """Axes in a row, such as `[batch, tokens (1 to 256), 3]`; `one value` for none."""
     parts = [axis.name + (f" (1 to {axis.max})" if axis.max else "") if axis.name else str(axis.size) for axis in axes]
-    return " x ".join(parts) or "one value"
+    return f"[{', '.join(parts)}]" if parts else "one value"
 
 
 def certificate_text(certificate: Certificate | None) -> str:
@@ -104,7 +104,9 @@ def _bounds(field: Field) -> str:
     limits = (
         field.unit,
         _range(field.low, field.high),
-        f"at most {field.max_bytes} bytes, then {field.overflow}" if field.max_bytes else "",
+        f"at most {field.max_bytes} bytes, longer is {'cut' if field.overflow == 'truncate' else 'refused'}"
+        if field.max_bytes
+        else "",
         ", ".join(field.formats),
         ", ".join(field.labels[:5]) + (", ..." if len(field.labels) > 5 else ""),
     )

@@ -1,0 +1,131 @@
+"""Shows that the reference has every setting, code, public name and command, and nothing that does not exist."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import json
+import re
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from typing import Any
+
+import pytest
+import typer
+from tests.docs.pages import ROOT, read, sections
+
+import mercato_plugin
+from mercato_client.cli.app import app
+from mercato_server import errors
+from mercato_server.config import Settings
+from mercato_server.rpc.status import CODES, MAX_VIOLATIONS
+
+CODE = re.compile(r"[A-Z]+(_[A-Z]+)*")
+REFERENCE = "docs/reference/"
+SETTINGS = Settings.model_fields
+FLAGS = ("listen", "store", "provider", "strict")
+
+
+def subclasses(root: type[Any]) -> Iterator[type[Any]]:
+    """Yield every class below `root`."""
+    for child in root.__subclasses__():
+        yield child
+        yield from subclasses(child)
+
+
+def codes(page: str) -> set[str]:
+    """The headings of a page that are codes."""
+    return {heading for heading in sections(read(REFERENCE + page)) if CODE.fullmatch(heading)}
+
+
+def default(name: str) -> str:
+    """A setting's default as the documents write it."""
+    return "~/.cache/mercato" if name == "store" else json.dumps(SETTINGS[name].default).strip('"')
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_setting_has_its_heading_with_meaning_default_environment_and_flag(name: str) -> None:
+    section = sections(read(REFERENCE + "settings.md"))[name]
+    assert str(SETTINGS[name].description) in section
+    written = re.sub('`"(.*)"`', r"`\1`", section)
+    assert f"`{default(name)}`" in written.split("- Environment")[0]
+    assert f"- Environment: `MERCATO_{name.upper()}`" in section
+    assert (f"- Flag: `mercato serve --{name}`" in section) == (name in FLAGS)
+
+
+def test_there_are_no_other_settings() -> None:
+    assert list(sections(read(REFERENCE + "settings.md"))) == ["Settings", *SETTINGS]
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.zh.md"])
+def test_the_readme_lists_every_setting_with_its_default(page: str) -> None:
+    rows = re.findall(r"^\| `(\w+)` \| `(.+?)` \|", read(page), re.MULTILINE)
+    assert rows == [(name, default(name)) for name in SETTINGS]
+
+
+def test_every_refusal_has_its_heading() -> None:
+    modules = [ROOT / f"server/src/mercato_server/plugins/{name}.py" for name in ("host", "compat")]
+    nodes = [node for path in modules for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    texts = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    assert codes("refusals.md") == {text for text in texts if CODE.fullmatch(text)}
+
+
+def test_every_reason_has_its_heading() -> None:
+    reasons = {kind.reason for kind in subclasses(errors.MercatoError)}
+    assert codes("statuses.md") == reasons
+
+
+def test_every_reason_of_a_call_stands_with_its_grpc_code() -> None:
+    page = read(REFERENCE + "statuses.md")
+    rows = dict(re.findall(r"^\| ([A-Z_]+) \| ([A-Z_]+) \|", page, re.MULTILINE))
+    assert rows == {kind.reason: code.name for kind, code in CODES.items()}
+    assert f"at most {MAX_VIOLATIONS}, such as" in sections(page)["INVALID_REQUEST"]
+
+
+def members(kind: Any) -> set[str]:
+    """What an author may use of a public class: fields, methods and properties of its own."""
+    fields = {item.name for item in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else set()
+    own = set(vars(kind)) | set(getattr(kind, "__annotations__", {}))
+    inherited = {
+        item.name for base in kind.__mro__[1:] if dataclasses.is_dataclass(base) for item in dataclasses.fields(base)
+    }
+    hidden = {"kind", "row_axes", "dtype_name", "graphs"} if issubclass(kind, INTERNAL) else set()
+    return {name for name in (fields | own) - inherited - hidden if not name.startswith("_")}
+
+
+# What the server reads of these classes, and an author never needs.
+INTERNAL = (mercato_plugin.Field, mercato_plugin.Parameter, mercato_plugin.ModelSpec)
+
+
+@pytest.mark.parametrize("name", mercato_plugin.__all__)
+def test_a_public_name_of_the_interface_has_its_heading_and_members(name: str) -> None:
+    section = sections(read(REFERENCE + "plugin-interface.md"))[name]
+    public = getattr(mercato_plugin, name)
+    wanted = members(public) if inspect.isclass(public) and not issubclass(public, str) else set()
+    missing = {member for member in wanted if not re.search(rf"`{member}\b", section)}
+    assert missing == set()
+
+
+def commands() -> dict[str, Any]:
+    """Every subcommand of `mercato` as the command line sees it."""
+    own = {str(info.name or info.callback.__name__): info.callback for info in app.registered_commands if info.callback}
+    added = {entry.name: entry.load() for entry in entry_points(group="mercato.commands")}
+    return {name: parsed(function) for name, function in (own | added).items()}
+
+
+def parsed(function: Any) -> Any:
+    """One function as a command."""
+    single = typer.Typer(add_completion=False)
+    single.command()(function)
+    return typer.main.get_command(single)
+
+
+def test_every_command_has_its_heading_and_its_options() -> None:
+    written = sections(read(REFERENCE + "commands.md"))
+    found = commands()
+    assert {heading.removeprefix("mercato ") for heading in written if heading.startswith("mercato ")} == set(found)
+    for name, command in found.items():
+        options = {option for item in command.params for option in item.opts if option.startswith("--")}
+        listed = set(re.findall(r"^\| `(--[\w-]+)` \|", written[f"mercato {name}"], re.MULTILINE))
+        assert listed == options - {"--help"}, name
