@@ -14,7 +14,7 @@ PIP := -m pip --disable-pip-version-check --quiet install
 EDITABLE := protos plugins/sdk clients/python[cli] server[export] plugins/pricing[build] plugins/semantic[build]
 DISTRIBUTIONS := $(foreach item,$(EDITABLE),$(firstword $(subst [, ,$(item))))
 PYPROJECTS := pyproject.toml $(DISTRIBUTIONS:%=%/pyproject.toml)
-BENCHMARKS := overhead
+BENCHMARKS := overhead start encoder
 
 .PHONY: notice help demo serve test check fix gen bench dist docs clean $(BENCHMARKS:%=bench-%)
 
@@ -48,8 +48,12 @@ bench: $(BENCHMARKS:%=bench-%) ## run every benchmark
 
 bench-overhead: ## server CPU per Predict beside a bare gRPC echo
 
+bench-start: ## seconds from process start to SERVING, and where they go
+
+bench-encoder: ## texts per second with 16 callers beside in-process onnxruntime
+
 $(BENCHMARKS:%=bench-%): bench-%: .venv/.ready
-	@$(BIN)/python bench/$*.py
+	@$(BIN)/python -m bench.$*
 
 dist: .venv/.ready ## write a wheel and an sdist of every distribution to dist/
 	@rm -rf dist

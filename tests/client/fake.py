@@ -58,7 +58,7 @@ class FakeServer(prediction_pb2_grpc.PredictionServiceServicer, CatalogServiceSe
         self.health = health.HealthServicer()
         self.address = ""
 
-    def Predict(self, request: prediction_pb2.PredictRequest, context: Any) -> prediction_pb2.PredictResponse:  # noqa: N802
+    def Predict(self, request: prediction_pb2.PredictRequest, context: Any) -> prediction_pb2.PredictResponse:
         self.requests.append(request)
         self.remaining.append(context.time_remaining())
         if self.failures:
@@ -70,7 +70,7 @@ class FakeServer(prediction_pb2_grpc.PredictionServiceServicer, CatalogServiceSe
             request_id="r-1",
         )
 
-    def GetModel(self, request: catalog_pb2.GetModelRequest, context: Any) -> catalog_pb2.GetModelResponse:  # noqa: N802
+    def GetModel(self, request: catalog_pb2.GetModelRequest, context: Any) -> catalog_pb2.GetModelResponse:
         self.described += 1
         name = request.model.name
         if name not in self.models:
@@ -78,11 +78,11 @@ class FakeServer(prediction_pb2_grpc.PredictionServiceServicer, CatalogServiceSe
             Failure(grpc.StatusCode.NOT_FOUND, text, "MODEL_NOT_FOUND").raise_in(context)
         return catalog_pb2.GetModelResponse(model=self.models[name])
 
-    def ListModels(self, request: catalog_pb2.ListModelsRequest, context: Any) -> catalog_pb2.ListModelsResponse:  # noqa: N802
+    def ListModels(self, request: catalog_pb2.ListModelsRequest, context: Any) -> catalog_pb2.ListModelsResponse:
         models = [self.models[name] for name in sorted(self.models)]
         return catalog_pb2.ListModelsResponse(models=models, refused_plugins=self.refused)
 
-    def PredictStream(self, request_iterator: Any, context: Any) -> Iterator[prediction_pb2.PredictStreamResponse]:  # noqa: N802
+    def PredictStream(self, request_iterator: Any, context: Any) -> Iterator[prediction_pb2.PredictStreamResponse]:
         Failure(grpc.StatusCode.UNIMPLEMENTED).raise_in(context)
         yield prediction_pb2.PredictStreamResponse()
 

@@ -154,7 +154,7 @@ def test_models_shows_one_with_its_signature(server: FakeServer) -> None:
     ))  # fmt: skip
     done = mercato("models", "shop.rank", "--server", server.address)
     for expected in (
-        "batch x 3", "EUR; 0 to 9.5", "Shown price.", "at most 100 bytes, then refuse", "warm, cold", "1 to 100",
+        "[batch, 3]", "EUR; 0 to 9.5", "Shown price.", "at most 100 bytes, longer is refused", "warm, cold", "1 to 100",
         "mercato-fake 0.1.0", "stable = 1", "1970-01-01 00:00:00 UTC", "self (unproven), passed, rel l2 3.0e-08",
         "Call it from Python:",
     ):  # fmt: skip

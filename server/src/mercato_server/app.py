@@ -18,6 +18,9 @@ from mercato_server.store import Store
 
 log = logging.getLogger("mercato.app")
 
+# Refusals that the operator's own lists ask for.
+UNWANTED = ("DENIED", "NOT_ALLOWED")
+
 
 class App:
     """One server. `start` returns when every model is AVAILABLE or FAILED; `stop` drains."""
@@ -49,10 +52,11 @@ class App:
         policy = Policy(self._settings.plugins_allow, self._settings.plugins_deny)
         discovery = await asyncio.to_thread(discover, policy, self._settings.plugin)
         for refusal in discovery.refused:
-            log.warning("plugin %s refused: %s: %s", refusal.plugin.distribution, refusal.code, refusal.reason)
+            level = logging.INFO if refusal.code in UNWANTED else logging.WARNING
+            log.log(level, "plugin %s refused: %s: %s", refusal.plugin.distribution, refusal.code, refusal.reason)
         await self._lifecycle.bring_up(discovery)
-        if self._settings.strict:
-            self._refuse_failures()
+        if self._settings.strict and (failures := self._failures()):
+            raise StartupError("refusing to serve (strict): " + "; ".join(failures))
 
     async def stop(self) -> None:
         """Announce NOT_SERVING, finish what was accepted, end."""
@@ -65,13 +69,17 @@ class App:
         versions = self.catalog.models[version.name].values()
         self._server.health.set(version.name, any(v.status.state is State.AVAILABLE for v in versions))
         available = any(v.status.state is State.AVAILABLE for v in self.catalog.versions())
-        self._server.health.set("", available and settled(self.catalog))
+        is_refused = self._settings.strict and bool(self._failures())
+        self._server.health.set("", available and settled(self.catalog) and not is_refused)
 
-    def _refuse_failures(self) -> None:
-        failed = [f"{v.name}: {v.status.reason}" for v in self.catalog.versions() if v.status.state is State.FAILED]
-        refused = [f"{refusal.plugin.distribution}: {refusal.reason}" for refusal in self.catalog.refused]
-        if failed or refused:
-            raise StartupError("refusing to serve (strict): " + "; ".join([*refused, *failed]))
+    def _failures(self) -> list[str]:
+        """What `strict` does not accept: refused plugins that the operator did not exclude, and failed models."""
+        refused = [r for r in self.catalog.refused if r.code not in UNWANTED]
+        failed = [version for version in self.catalog.versions() if version.status.state is State.FAILED]
+        return [
+            *(f"{refusal.plugin.distribution}: {refusal.reason}" for refusal in refused),
+            *(f"{version.name}: {version.status.reason}" for version in failed),
+        ]
 
 
 async def serve(app: App, on_listening: Callable[[int], None], on_ready: Callable[[], None]) -> None:

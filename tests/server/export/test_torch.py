@@ -80,9 +80,9 @@ def test_rows_that_see_their_neighbours_fail(export: Export) -> None:
 
 
 def test_a_module_in_training_mode_is_exported_for_evaluation(export: Export) -> None:
-    norm = torch.nn.BatchNorm1d(2).train()
+    layers = (torch.nn.Linear(4, 2), torch.nn.BatchNorm1d(2), torch.nn.Dropout())
 
-    assert export(TINY, lambda ctx: torch.nn.Sequential(torch.nn.Linear(4, 2), norm, torch.nn.Dropout())).certificate.passed
+    assert export(TINY, lambda ctx: torch.nn.Sequential(*layers).train()).certificate.passed
 
 
 class Words(torch.nn.Module):
@@ -147,7 +147,9 @@ class Colliding(torch.nn.Module):
         return linear, torch.relu(linear), weight, self.embedding.sum() + linear * 0
 
 
-@pytest.mark.parametrize("names", [("embedding", "matmul", "linear", "relu"), ("source.embedding", "val_0", "add", "mul")])
+@pytest.mark.parametrize(
+    "names", [("embedding", "matmul", "linear", "relu"), ("source.embedding", "val_0", "add", "mul")]
+)
 def test_names_that_collide_inside_the_graph_are_kept_apart(export: Export, names: tuple[str, ...]) -> None:
     outputs = {name: X if place == 2 else Y for place, name in enumerate(names)}
     artifact = export(ModelSpec(name="shop.clash", inputs={"weight": X}, outputs=outputs), lambda ctx: Colliding())
@@ -181,13 +183,13 @@ def test_several_graphs_are_certified_each(export: Export) -> None:
         (lambda y, x: (y, y), "returns 2 outputs"),
         (lambda y, x: y.to(torch.float16), "is float16"),
         (lambda y, x: y[:3].reshape(3, 2), "axes|cannot export"),
-        (lambda y, x: y[x[:, 0] > 0], "axes|cannot export"),
+        (lambda y, x: y[x[:, 0] > 0], "has shape"),
         (lambda y, x: y if float(x.sum()) > 0 else -y, "cannot export the module"),
-        (lambda y, x: y + torch.ones(1, dtype=torch.float32) @ torch.ones(1, 2), "in float64 raises"),
+        (lambda y, x: y @ torch.eye(2), "in float64 raises"),
     ],
 )
 def test_a_module_that_is_not_what_was_declared_is_refused(export: Export, after: Any, told: str) -> None:
-    with pytest.raises(ExportFailed, match=told) as caught:
+    with pytest.raises((ExportFailed, ParityFailed), match=told) as caught:
         export(TINY, built(after))
 
     assert len(str(caught.value)) < 700 and "Traceback" not in str(caught.value)
@@ -257,7 +259,8 @@ def test_one_source_in_two_folders_gives_equal_bytes_without_paths(tmp_path: Pat
 
 
 def test_large_weights_lie_beside_the_graph(tmp_path: Path) -> None:
-    wide = GraphSpec(inputs={"x": Tensor("float32", ("batch", 1024))}, outputs={"y": Tensor("float32", ("batch", 1200))})
+    row, answer = Tensor("float32", ("batch", 1024)), Tensor("float32", ("batch", 1200))
+    wide = GraphSpec(inputs={"x": row}, outputs={"y": answer})
     torch_graph.export(torch.nn.Linear(1024, 1200), wide, tmp_path / "model.onnx", model="shop.wide", opset=None)
 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "model.onnx.data"]

@@ -107,6 +107,8 @@ class Tensor(Field):
         object.__setattr__(self, "axes", _checked_axes(self.axes))
         if self.ragged and not (len(self.axes) > 1 and isinstance(self.axes[1], Axis)):
             raise SpecError('a ragged tensor needs a named axis 1: ("batch", Axis("length", max=...))')
+        if self.ragged and self.shared:
+            raise SpecError("a ragged tensor cannot be shared: its rows differ, a shared input has one")
 
     @property
     def row_axes(self) -> tuple[AxisSpec, ...]:
@@ -181,6 +183,8 @@ class Label(Field):
         object.__setattr__(self, "axes", _checked_axes(self.axes))
         if not self.names or len(set(self.names)) != len(self.names):
             raise SpecError("label names must be given and unique")
+        if self.default is not None and self.default not in self.names:
+            raise SpecError(f"default {self.default!r} is not one of the label's names {self.names}")
 
     @property
     def row_axes(self) -> tuple[AxisSpec, ...]:

@@ -95,6 +95,7 @@ class ModelSpec:
             raise SpecError(f"{self.name}: at least one input and one output are needed")
         for name in (*self.inputs, *self.outputs, *self.parameters):
             check_field_name(self.name, name)
+        _check_kinds(self)
         for group in (self.inputs, self.outputs, self.parameters):
             check_distinct(self.name, group)
         _check_first_axes(self)
@@ -127,6 +128,19 @@ def check_distinct(model: str, names: Mapping[str, object]) -> None:
         other = seen.setdefault(name.replace(".", "_"), name)
         if other != name:
             raise SpecError(f"{model}: names {other!r} and {name!r} are equal after '.' -> '_'")
+
+
+def _check_kinds(spec: ModelSpec) -> None:
+    for name, item in (*spec.inputs.items(), *spec.outputs.items()):
+        if not isinstance(item, Field):
+            raise SpecError(f"{spec.name}: {name!r} is {_kind(item)}, expected one of Tensor, Text, Image, Label")
+    for name, parameter in spec.parameters.items():
+        if not isinstance(parameter, Parameter):
+            raise SpecError(f"{spec.name}: {name!r} is {_kind(parameter)}, expected one of Int, Float, Bool, Choice")
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
 
 
 def _check_first_axes(spec: ModelSpec) -> None:

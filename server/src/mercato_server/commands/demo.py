@@ -11,11 +11,10 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from mercato_client import Client, Prediction
 from mercato_client.cli.tables import certificate_text
+from mercato_server.commands import tables
 
 QUERY = "red running shoes"
 NEAR = "crimson sneakers"
@@ -97,19 +96,9 @@ def _receipt(answer: Prediction) -> dict[str, str]:
 
 
 def _show(report: dict[str, Any]) -> None:
-    console = Console()
-    console.print(f"serving after {report['seconds_to_serving']} s", highlight=False)
+    print(f"serving after {report['seconds_to_serving']} s")
     for title in ("answers", "certificates"):
-        console.print(_table(title, ("", ""), [(name, str(value)) for name, value in report[title].items()]))
+        tables.show(("", ""), [(name, str(value)) for name, value in report[title].items()], title=title)
     receipts = report["receipts"]
     facts = [(name, *(receipt[name] for receipt in receipts.values())) for name in next(iter(receipts.values()))]
-    console.print(_table("receipts", ("", *receipts), facts))
-
-
-def _table(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
-    table = Table(title=title, title_justify="left", show_header=any(columns))
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    return table
+    tables.show(("", *receipts), facts, title="receipts")

@@ -4,10 +4,10 @@ import json
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from mercato_server import config
+from mercato_server.commands import tables
+from mercato_server.commands.failure import fail
 from mercato_server.contract.plugin import Discovery
 from mercato_server.errors import StartupError
 from mercato_server.plugins.host import Policy, discover
@@ -20,13 +20,12 @@ def command(
     try:
         settings = config.load()
     except StartupError as error:
-        Console(stderr=True).print(f"[bold red]mercato plugins:[/] {error}", highlight=False)
-        raise typer.Exit(2) from None
+        fail("plugins", error, 2)
     rows = _rows(discover(Policy(settings.plugins_allow, settings.plugins_deny), settings.plugin))
     if json_output:
         print(json.dumps(rows, indent=2))
     else:
-        Console().print(_table(rows))
+        tables.show(("plugin", "version", "state", "models", "reason"), map(_cells, rows))
 
 
 def _rows(discovery: Discovery) -> list[dict[str, Any]]:
@@ -51,9 +50,6 @@ def _rows(discovery: Discovery) -> list[dict[str, Any]]:
     return [*loaded, *refused]
 
 
-def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table("plugin", "version", "state", "models", "reason")
-    for row in rows:
-        reason = f"{row['code']}: {row['reason']}" if row["code"] else ""
-        table.add_row(row["plugin"], row["version"], row["state"], ", ".join(row["models"]), reason)
-    return table
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    reason = f"{row['code']}: {row['reason']}" if row["code"] else ""
+    return row["plugin"], row["version"], row["state"], ", ".join(row["models"]), reason

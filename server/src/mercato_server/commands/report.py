@@ -3,10 +3,8 @@
 import json
 import sys
 
-from rich.console import Console
-from rich.table import Table
-
 from mercato_server.app import App
+from mercato_server.commands import tables
 from mercato_server.serving.catalog import Version
 
 _CALLS = """call it:
@@ -20,20 +18,17 @@ class TextReport:
     def __init__(self, app: App, listen: str) -> None:
         self._app = app
         self._host = listen.rpartition(":")[0]
-        self._console = Console()
 
     def listening(self, port: int) -> None:
         """The port is open; models are still on their way."""
-        self._console.print(f"listening on {self._host}:{port}", highlight=False)
+        print(f"listening on {self._host}:{port}", flush=True)
 
     def ready(self) -> None:
         """Every model is available or failed."""
         versions = self._app.catalog.versions()
-        self._console.print(_table(versions))
+        tables.show(("model", "version", "state", "provider", "certificate", "reason"), map(_cells, versions))
         for refusal in self._app.catalog.refused:
-            self._console.print(
-                f"refused {refusal.plugin.distribution}: {refusal.code}: {refusal.reason}", highlight=False
-            )
+            print(f"refused {refusal.plugin.distribution}: {refusal.code}: {refusal.reason}")
         available = [version for version in versions if version.batcher is not None]
         if available:
             address = f"{self._host}:{self._app.port}"
@@ -67,14 +62,11 @@ def _emit(event: dict[str, object]) -> None:
     sys.stdout.flush()
 
 
-def _table(versions: list[Version]) -> Table:
-    table = Table("model", "version", "state", "provider", "certificate", "reason")
-    for version in versions:
-        certificate = version.certificate.kind if version.certificate else "-"
-        provider = ", ".join(version.providers) or "-"
-        status = version.status
-        table.add_row(version.name, str(version.number), status.state.value, provider, certificate, status.reason)
-    return table
+def _cells(version: Version) -> tuple[str, ...]:
+    certificate = version.certificate.kind if version.certificate else "-"
+    provider = ", ".join(version.providers) or "-"
+    status = version.status
+    return version.name, str(version.number), status.state.value, provider, certificate, status.reason
 
 
 def _example(version: Version) -> str:

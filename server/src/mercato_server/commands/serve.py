@@ -9,6 +9,7 @@ from rich.console import Console
 
 from mercato_server import config
 from mercato_server.app import App, serve
+from mercato_server.commands.failure import fail
 from mercato_server.commands.progress import ExportProgress
 from mercato_server.commands.report import JsonReport, TextReport
 from mercato_server.errors import StartupError
@@ -26,16 +27,14 @@ def command(
 ) -> None:
     """Discover, export, load and serve every installed model."""
     configure(log_level)
-    console = Console(stderr=True)
     try:
         if isolation != "inline":
             raise StartupError(f"isolation {isolation!r} is not built yet; use inline")
         settings = config.load(listen=listen, store=store, provider=provider, strict=strict)
-        with ExportProgress(console) as progress:
+        with ExportProgress(Console(stderr=True)) as progress:
             uvloop.run(_run(settings, progress, json_output))
     except StartupError as error:
-        console.print(f"[bold red]mercato serve:[/] {error}", highlight=False)
-        raise typer.Exit(1) from None
+        fail("serve", error)
 
 
 async def _run(settings: config.Settings, progress: ExportProgress, json_output: bool) -> None:

@@ -2,7 +2,8 @@
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 
 class ReleaseReason(enum.Enum):
@@ -14,8 +15,7 @@ class ReleaseReason(enum.Enum):
     ALONE = "ALONE"
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """Times in nanoseconds; pre, compute and post are those of the whole batch.
 
     `padding` is the share of computed cells that were padding; `truncations` maps an input to the
@@ -30,4 +30,4 @@ class Receipt:
     padding: float
     release_reason: ReleaseReason
     provider: str
-    truncations: Mapping[str, int] = field(default_factory=dict)
+    truncations: Mapping[str, int] = MappingProxyType({})

@@ -3,16 +3,16 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import dataclass
 
 from mercato_server.contract.artifact import Artifact
 from mercato_server.contract.plugin import Discovery, OfferedModel
 from mercato_server.contract.state import STARTING, State
 from mercato_server.control.keys import key_of
-from mercato_server.errors import ArtifactDamaged, ExportFailed, StartupError
+from mercato_server.errors import ExportFailed, StartupError
 from mercato_server.export.launch import export_model
 from mercato_server.export.request import ExportRequest, Progress
-from mercato_server.export.tools import is_current, tools_installed
+from mercato_server.export.tools import tools_installed, usable
 from mercato_server.runtime.inline import InlineLane
 from mercato_server.runtime.providers import Provider
 from mercato_server.runtime.worker import Worker
@@ -54,15 +54,17 @@ class Lifecycle:
         await asyncio.gather(*(self._bring_up_one(offered, version) for offered, version in entered))
 
     async def drain(self, seconds: float) -> None:
-        """Stop taking requests, wait for those that were accepted, unload. Unfinished ones fail after `seconds`."""
+        """Stop taking requests, wait for those that were accepted, unload.
+
+        Unfinished ones fail after `seconds`, and a model that is still busy then is left as it is.
+        """
         self._catalog.draining = True
         available = [v for v in self._catalog.versions() if v.status.state is State.AVAILABLE]
         for version in available:
             self._catalog.move(version, State.DRAINING, "the server is stopping")
-        pending = [version.batcher.finished() for version in available if version.batcher is not None]
-        if pending:
-            await asyncio.wait([asyncio.ensure_future(wait) for wait in pending], timeout=seconds)
-        await asyncio.gather(*(self._unload(version) for version in available))
+        finished = await asyncio.gather(*(_finished(version, seconds) for version in available))
+        idle = [version for version, is_idle in zip(available, finished, strict=True) if is_idle]
+        await asyncio.gather(*(self._unload(version) for version in idle))
 
     async def _bring_up_one(self, offered: OfferedModel, version: Version) -> None:
         try:
@@ -78,7 +80,7 @@ class Lifecycle:
     async def _artifact(self, offered: OfferedModel, version: Version) -> Artifact:
         """The stored artifact, or a fresh one when it is absent, damaged or made by other tools."""
         key = await asyncio.to_thread(key_of, offered)
-        artifact = await asyncio.to_thread(self._stored, key)
+        artifact = await asyncio.to_thread(usable, self._store, key)
         if artifact is not None:
             return artifact
         if tools_installed() is None:
@@ -92,24 +94,9 @@ class Lifecycle:
             )
         return await self._export(offered, version, key)
 
-    def _stored(self, key: str) -> Artifact | None:
-        """The artifact under the key if it can be served as it is."""
-        try:
-            artifact = self._store.find(key)
-        except ArtifactDamaged as error:
-            log.warning("%s", error)
-            return None
-        return artifact if artifact is not None and is_current(artifact) else None
-
     async def _export(self, offered: OfferedModel, version: Version, key: str) -> Artifact:
         self._catalog.move(version, State.EXPORTING)
-        request = ExportRequest(
-            plugin=offered.plugin,
-            model=version.name,
-            store=self._store.root,
-            key=key,
-            settings=asdict(offered.settings) if is_dataclass(offered.settings) else {},  # type: ignore[arg-type]
-        )
+        request = ExportRequest.of(offered, self._store.root, key)
         async with self._exports:
             digest = await export_model(request, lambda progress: self._on_progress(version.name, progress))
         return await asyncio.to_thread(self._store.open, digest)
@@ -121,9 +108,13 @@ class Lifecycle:
         worker = Worker(offered, artifact, provider=resources.provider.name, threads=resources.threads)
         lane = InlineLane(worker, version.name)
         self._lanes[version] = lane
-        await lane.load()
-        self._catalog.move(version, State.WARMING)
-        await lane.warm()
+        try:
+            await lane.load()
+            self._catalog.move(version, State.WARMING)
+            await lane.warm()
+        except Exception:
+            await self._lanes.pop(version).close()
+            raise
         version.providers = tuple(dict.fromkeys((resources.provider.name, "cpu")))
         version.batcher = Batcher(version.name, lane, artifact.spec.batch)
         version.admission = Admission(
@@ -134,6 +125,18 @@ class Lifecycle:
     async def _unload(self, version: Version) -> None:
         await self._lanes.pop(version).close()
         self._catalog.move(version, State.UNLOADED)
+
+
+async def _finished(version: Version, seconds: float) -> bool:
+    """Whether everything accepted was answered in time; what was not is given up."""
+    assert version.batcher is not None
+    try:
+        await asyncio.wait_for(version.batcher.finished(), seconds)
+    except TimeoutError:
+        log.error("model %s was still busy after %s s of draining; its requests were given up", version.name, seconds)
+        version.batcher.abandon()
+        return False
+    return True
 
 
 def settled(catalog: Catalog) -> bool:

@@ -119,11 +119,12 @@ class _Run:
         taps: dict[str, Session] = {name: replay.Tap(b.session, b.tapped) for name, b in self.benches.items()}
         for example, answer in replay.answers(subject.model, subject.spec, taps, subject.examples):
             if example.outputs is not None:
-                self._compare_answer(example.outputs, answer)
+                self._compare_answer(example, example.outputs, answer)
             self._step()
 
-    def _compare_answer(self, expected: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
-        case = self._note("examples", {})
+    def _compare_answer(self, example: Example, expected: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
+        sized = {name: value for name, value in example.inputs.items() if isinstance(value, list | tuple | np.ndarray)}
+        case = self._note("examples", {name: (len(value),) for name, value in sized.items()})
         for name, value in expected.items():
             if name not in self.subject.spec.outputs:
                 raise ParityFailed(f"model {self.subject.spec.name!r}: an example records unknown output {name!r}")

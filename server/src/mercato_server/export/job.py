@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -13,13 +13,13 @@ from mercato_plugin.frozen import canonical, freeze
 from mercato_server.contract.artifact import Artifact
 from mercato_server.contract.certificate import Certificate
 from mercato_server.contract.plugin import OfferedModel
-from mercato_server.errors import ArtifactDamaged, ExportFailed, MercatoError
+from mercato_server.errors import ExportFailed, MercatoError
 from mercato_server.export.certificate import Subject, certify, tools_of
 from mercato_server.export.context import ExportContext
 from mercato_server.export.exporter import export_graphs
 from mercato_server.export.request import ExportRequest, Progress, Step
 from mercato_server.export.summary import summary
-from mercato_server.export.tools import is_current
+from mercato_server.export.tools import usable
 from mercato_server.plugins.host import SpecFacts, load_one
 from mercato_server.runtime import examples as frozen_examples
 from mercato_server.store import Store
@@ -34,7 +34,7 @@ def run(request: ExportRequest, report: Report) -> Artifact:
     """
     store = Store(request.store)
     with store.lock("export"):
-        if (already := _published(store, request.key)) is not None:
+        if (already := usable(store, request.key)) is not None:
             return already
         store.sweep()
         return export_offered(find_offered(request), request, store, report)
@@ -76,13 +76,6 @@ def export_offered(offered: OfferedModel, request: ExportRequest, store: Store, 
 
 def _step(report: Report, step: Step) -> Callable[[int, int], None]:
     return lambda done, total: report(Progress(step, done, total))
-
-
-def _published(store: Store, key: str) -> Artifact | None:
-    with suppress(ArtifactDamaged):
-        artifact = store.find(key)
-        return artifact if artifact is not None and is_current(artifact) else None
-    return None
 
 
 def _settled(offered: OfferedModel, request: ExportRequest) -> ModelSpec:

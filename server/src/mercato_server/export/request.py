@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from mercato_plugin import Secret
-from mercato_server.contract.plugin import PluginInfo
+from mercato_server.contract.plugin import OfferedModel, PluginInfo
 
 _MARK = "$secret"
 
@@ -16,7 +16,7 @@ Step = Literal["build", "export", "certify", "store"]
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """One model to export. `settings` are what the operator gave the plugin, secrets included.
+    """One model to export. `settings` are the values of the model's own settings, secrets included.
 
     The result is published under `key` in the store at `store`. `version` and `files` are the model
     folder's number and its `files/`, None for a model without one.
@@ -29,6 +29,12 @@ class ExportRequest:
     version: int | None = None
     files: Path | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, offered: OfferedModel, store: Path, key: str) -> "ExportRequest":
+        """The request for an installed model as it is configured."""
+        settings = asdict(offered.settings) if is_dataclass(offered.settings) else {}  # type: ignore[arg-type]
+        return cls(offered.plugin, offered.spec.name, store, key, settings=settings)
 
     def to_json(self) -> bytes:
         """One line; `from_json` is its inverse."""

@@ -1,9 +1,14 @@
 """Versions of the tools that made an artifact, compared with those installed; imports none of them."""
 
+import logging
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
 from mercato_server.contract.artifact import Artifact
+from mercato_server.errors import ArtifactDamaged
+from mercato_server.store import Store
+
+log = logging.getLogger("mercato.export")
 
 ONNX = ("onnx", "onnx-ir")
 TORCH = (*ONNX, "onnxscript", "torch")
@@ -31,6 +36,16 @@ def is_current(artifact: Artifact) -> bool:
     made_with = {name: number for name, number in artifact.tools.items() if name not in RUNTIME}
     installed = versions(made_with)
     return installed.keys() != made_with.keys() or installed == made_with
+
+
+def usable(store: Store, key: str) -> Artifact | None:
+    """The artifact under `key`, if there is one, it is intact, and it need not be made again."""
+    try:
+        artifact = store.find(key)
+    except ArtifactDamaged as error:
+        log.warning("%s", error)
+        return None
+    return artifact if artifact is not None and is_current(artifact) else None
 
 
 def _version(name: str) -> str | None:

@@ -18,6 +18,7 @@ from mercato_server.export import cases, files, tools
 from mercato_server.export.graphs import DEFAULT_OPSET, IR_VERSION, Arrays, ExportedGraph, axis_name
 from mercato_server.export.names import rename_ports
 from mercato_server.export.summary import summary
+from mercato_server.runtime.threads import cpu_limit
 
 
 class _Ordered(torch.nn.Module):
@@ -42,6 +43,7 @@ def export(module: torch.nn.Module, spec: GraphSpec, path: Path, *, model: str, 
     The opset is 20 when none is asked for. Raises ExportFailed.
     """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    torch.set_num_threads(cpu_limit())
     ordered = _Ordered(module, list(spec.outputs)).eval()
     opset = opset or DEFAULT_OPSET
     exported = _traced(ordered, spec, model, opset)

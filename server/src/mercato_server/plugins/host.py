@@ -3,7 +3,6 @@
 import contextlib
 import importlib
 import logging
-import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -15,13 +14,14 @@ from packaging.utils import canonicalize_name
 from pydantic import TypeAdapter, ValidationError
 
 from mercato_plugin import Model, ModelSpec, Secret, hooks
+from mercato_plugin.frozen import schema_fingerprint
 from mercato_server.contract.plugin import Discovery, OfferedModel, PluginInfo, Refusal
+from mercato_server.contract.summary import summary
 from mercato_server.errors import PluginRefused
 from mercato_server.plugins import compat, registry
+from mercato_server.plugins.barrier import barred_build_tools, barred_tool
 
 log = logging.getLogger("mercato.plugins")
-
-BUILD_TOOLS = ("torch", "sklearn", "onnx")
 
 SettingsSource = Callable[[str], Mapping[str, Any]]
 """From a distribution name to the operator's settings for it."""
@@ -57,7 +57,8 @@ def discover(policy: Policy, settings: SettingsSource) -> Discovery:
     for info in registry.installed():
         try:
             policy.check(info)
-            found.models.extend(load_one(info, settings))
+            with _guarded(info, "IMPORT_FAILED", "cannot be loaded"):
+                found.models.extend(load_one(info, settings))
         except PluginRefused as error:
             found.refused.append(Refusal(info, error.code, str(error)))
     _refuse_clashes(found)
@@ -67,25 +68,13 @@ def discover(policy: Policy, settings: SettingsSource) -> Discovery:
 def load_one(info: PluginInfo, settings: SettingsSource) -> list[OfferedModel]:
     """Import one plugin and ask its hook for models. Raises PluginRefused with a reason code."""
     compat.check_requirement(info)
-    module = _imported(info)
-    models = _models(info, module)
-    given = settings(info.distribution)
-    _refuse_unknown(info, models, given)
-    return [_offered(info, model, given) for model in models]
-
-
-def _imported(info: PluginInfo) -> ModuleType:
-    before = set(sys.modules)
-    with _guarded(info, "IMPORT_FAILED", "cannot be imported"):
-        module = importlib.import_module(info.module)
-    brought = [tool for tool in BUILD_TOOLS if tool in sys.modules and tool not in before]
-    if brought:
-        raise PluginRefused(
-            "IMPORTS_BUILD_TOOLS",
-            f"{info.distribution}: importing {info.module} imports {', '.join(brought)}, which must not enter a "
-            "serving process; move the import into build or train, or make build an import string",
-        )
-    return module
+    with barred_build_tools():
+        with _guarded(info, "IMPORT_FAILED", "cannot be imported"):
+            module = importlib.import_module(info.module)
+        models = _models(info, module)
+        given = settings(info.distribution)
+        _refuse_unknown(info, models, given)
+        return [_offered(info, model, given) for model in models]
 
 
 def _models(info: PluginInfo, module: ModuleType) -> list[Model]:
@@ -98,6 +87,8 @@ def _models(info: PluginInfo, module: ModuleType) -> list[Model]:
         raise PluginRefused("NO_HOOK", f"{info.distribution}: {info.module} has no @hookimpl def mercato_models()")
     with _guarded(info, "HOOK_FAILED", "mercato_models() failed"):
         models = [model for answer in manager.hook.mercato_models() for model in answer]
+    if not models:
+        raise PluginRefused("HOOK_FAILED", f"{info.distribution}: mercato_models() gave no models, expected a list")
     for model in models:
         if not isinstance(model, Model):
             raise PluginRefused(
@@ -121,7 +112,7 @@ def _offered(info: PluginInfo, model: Model, given: Mapping[str, Any]) -> Offere
             "SPEC_INVALID", f"{info.distribution}: {type(model).__name__}.spec is {type(spec).__name__}, not ModelSpec"
         )
     with _guarded(info, "SPEC_INVALID", f"has an invalid specification of {spec.name}"):
-        _ = spec.graphs
+        _ = spec.graphs, schema_fingerprint(spec)
     return OfferedModel(info, model, spec, settings)
 
 
@@ -141,10 +132,11 @@ def _filled(info: PluginInfo, model: Model, given: Mapping[str, Any]) -> Any:
             "SETTINGS_INVALID", f"{info.distribution}: {type(model).__name__}.settings must be a frozen dataclass"
         )
     wanted = {item.name for item in fields(kind)}
-    hints = get_type_hints(kind)
+    with _guarded(info, "SETTINGS_INVALID", f"has settings of {type(model).__name__} that cannot be filled"):
+        hints, adapter = get_type_hints(kind), TypeAdapter(kind)
     values = {name: _value(info, name, hints[name], value) for name, value in given.items() if name in wanted}
     try:
-        return TypeAdapter(kind).validate_python(values)
+        return adapter.validate_python(values)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
         raise _bad_settings(info, faults) from None
@@ -187,11 +179,14 @@ def _guarded(info: PluginInfo, code: str, what: str) -> Iterator[None]:
     """Turn whatever the plugin raises, SystemExit included, into a refusal; the traceback goes to the log."""
     try:
         yield
-    except (Exception, SystemExit) as error:
+    except (PluginRefused, KeyboardInterrupt):
+        raise
+    except BaseException as error:
         log.warning("plugin %s %s", info.distribution, what, exc_info=error)
-        raise PluginRefused(code, f"{info.distribution} {what}: {_first_line(error)}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+        if tool := barred_tool(error):
+            raise PluginRefused(
+                "IMPORTS_BUILD_TOOLS",
+                f"{info.distribution}: loading {info.module} imports {tool}, which must not enter a serving process; "
+                "move the import into build or train, or make build an import string",
+            ) from error
+        raise PluginRefused(code, f"{info.distribution} {what}: {summary(error)}") from error

@@ -17,6 +17,8 @@ def installed() -> list[PluginInfo]:
     """Every distribution with an entry point in the group, ordered by name."""
     found: dict[tuple[str, str], PluginInfo] = {}
     for distribution in distributions():
+        if "Name" not in distribution.metadata:
+            continue  # what an interrupted uninstallation left behind
         for entry_point in distribution.entry_points.select(group=GROUP):
             info = _info(distribution.name, distribution.version, entry_point)
             # The first on the path is the one that Python imports; later copies are shadowed.

@@ -1,6 +1,7 @@
 """ListModels and GetModel: the catalog as wire messages."""
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -13,6 +14,8 @@ from mercato_server.errors import InvalidRequest
 from mercato_server.rpc.signature import signature_message
 from mercato_server.rpc.wire import FLAT, check_field_count
 from mercato_server.serving.catalog import Catalog, Version
+
+Asked = TypeVar("Asked", catalog_pb2.ListModelsRequest, catalog_pb2.GetModelRequest)
 
 _KINDS = {
     "source": catalog_pb2.CERTIFICATE_KIND_SOURCE,
@@ -30,7 +33,7 @@ class CatalogMethods:
 
     async def list_models(self, call: Call) -> bytes:
         """Every model and every refused plugin."""
-        check_field_count(call.request, FLAT, self._max_fields)
+        self._parsed(catalog_pb2.ListModelsRequest, call.request)
         names = sorted(self._catalog.models)
         response = catalog_pb2.ListModelsResponse(
             models=[self._model(name, self._catalog.model(name).values()) for name in names],
@@ -40,8 +43,7 @@ class CatalogMethods:
 
     async def get_model(self, call: Call) -> bytes:
         """One model; all its versions, or the one that the reference names."""
-        check_field_count(call.request, FLAT, self._max_fields)
-        reference = self._parsed(call.request).model
+        reference = self._parsed(catalog_pb2.GetModelRequest, call.request).model
         selector = reference.WhichOneof("selector")
         if selector is None:
             versions: Iterable[Version] = self._catalog.model(reference.name).values()
@@ -51,11 +53,12 @@ class CatalogMethods:
             versions = [self._catalog.find(reference.name, label=reference.label)]
         return catalog_pb2.GetModelResponse(model=self._model(reference.name, versions)).SerializeToString()
 
-    def _parsed(self, data: bytes) -> catalog_pb2.GetModelRequest:
+    def _parsed(self, kind: type[Asked], data: bytes) -> Asked:
+        check_field_count(data, FLAT, self._max_fields)
         try:
-            return catalog_pb2.GetModelRequest.FromString(data)
+            return kind.FromString(data)
         except DecodeError:
-            raise InvalidRequest.of("request", "the bytes are not a valid GetModelRequest") from None
+            raise InvalidRequest.of("request", f"the bytes are not a valid {kind.__name__}") from None
 
     def _model(self, name: str, versions: Iterable[Version]) -> catalog_pb2.Model:
         ordered = sorted(versions, key=lambda version: -version.number)

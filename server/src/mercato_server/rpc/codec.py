@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,9 @@ if sys.byteorder != "little":
     raise ImportError("the wire format is little-endian; this server runs on little-endian machines only")
 
 Lengths = npt.NDArray[np.int64]
+
+# A message may hold thousands of wrong names; nobody reads more than these.
+MAX_FAULTS = 16
 
 NAMES = {
     "bool": "BOOL", "int8": "INT8", "int16": "INT16", "int32": "INT32", "int64": "INT64", "uint8": "UINT8",
@@ -148,11 +152,18 @@ class SignatureCodec:
         self.outputs = {name: FieldCodec(name, item, spec.batch.max_rows) for name, item in spec.outputs.items()}
         self._required = frozenset(name for name, item in spec.inputs.items() if not item.optional)
         self._named_axes = _shared_axis_names(spec)
+        self.free_inputs = _free_inputs(spec)
 
     def decode(self, tensors: Sequence[tensor_pb2.NamedTensor]) -> "Decoded":
-        """Every input decoded and checked. Raises InvalidRequest with one violation per field at fault."""
+        """Every input decoded and checked.
+
+        Raises InvalidRequest with one violation per field at fault, MAX_FAULTS at most.
+        """
         decoded = Decoded()
-        faults = [fault for named in tensors if (fault := self._decode_one(named, decoded))]
+        found = (fault for named in tensors if (fault := self._decode_one(named, decoded)))
+        faults = list(islice(found, MAX_FAULTS))
+        if len(faults) == MAX_FAULTS:
+            raise InvalidRequest(faults, model=self.spec.name)
         given = decoded.arrays.keys() | {fault.field.removeprefix("inputs.") for fault in faults}
         faults.extend(Violation(f"inputs.{name}", "missing") for name in sorted(self._required - given))
         if not faults:
@@ -217,6 +228,15 @@ class Decoded:
         self.lengths: dict[str, Lengths] = {}
         self.truncations: dict[str, int] = {}
         self.rows = 1
+
+
+def _free_inputs(spec: ModelSpec) -> list[tuple[str, int]]:
+    """Inputs whose rows may differ in shape between requests, with the position of their first row axis."""
+    return [
+        (name, 0 if item.shared else 1)
+        for name, item in spec.inputs.items()
+        if not (isinstance(item, Tensor) and item.ragged) and any(not isinstance(axis, int) for axis in item.row_axes)
+    ]
 
 
 def _shared_axis_names(spec: ModelSpec) -> list[tuple[str, str, int]]:

@@ -15,6 +15,7 @@ import grpc.aio
 
 from mercato_server.contract.call import Call
 from mercato_server.errors import DeadlineExpired, InvalidRequest, PluginFault, RequestError
+from mercato_server.rpc import request_id
 from mercato_server.rpc.status import to_status
 
 log = logging.getLogger("mercato.rpc")
@@ -22,7 +23,9 @@ log = logging.getLogger("mercato.rpc")
 Handler = Callable[[Call], Awaitable[bytes]]
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
-MALFORMED = InvalidRequest.of("request", "the bytes are not a valid message of this method")
+# Stands for bytes that do not parse. Not the error itself: one that is raised again and again gathers the
+# frames of every call that met it.
+MALFORMED = object()
 
 
 class Guard:
@@ -39,7 +42,7 @@ class Guard:
             try:
                 return await handler(call)
             except Exception as error:
-                await _abort(context, error, call.request_id)
+                await _abort(context, error, call.request_id or _id_of_refused(call))
 
         return grpc.unary_unary_rpc_method_handler(guarded)
 
@@ -75,7 +78,7 @@ def _guarded_unary(behaviour: Any) -> Any:
     async def guarded(request: Any, context: Context) -> Any:
         try:
             if request is MALFORMED:
-                raise MALFORMED
+                raise _malformed()
             return await behaviour(request, context)
         except grpc.aio.AbortError:
             raise
@@ -101,17 +104,27 @@ def _guarded_stream(behaviour: Any) -> Any:
 async def _refusing(requests: AsyncIterable[Any]) -> AsyncIterator[Any]:
     async for request in requests:
         if request is MALFORMED:
-            raise MALFORMED
+            raise _malformed()
         yield request
 
 
-async def _abort(context: Context, error: Exception, request_id: str) -> NoReturn:
+def _malformed() -> InvalidRequest:
+    return InvalidRequest.of("request", "the bytes are not a valid message of this method")
+
+
+def _id_of_refused(call: Call) -> str:
+    """For a call that failed before its request was read."""
+    given = call.metadata.get("x-request-id", "")
+    return given if request_id.is_usable(given) else uuid.uuid4().hex
+
+
+async def _abort(context: Context, error: Exception, call_id: str) -> NoReturn:
     """End the call with the error's status; anything we did not raise on purpose becomes INTERNAL with an id."""
     if isinstance(error, asyncio.TimeoutError):
         error = DeadlineExpired("the deadline passed before the answer was ready")
     if not isinstance(error, RequestError):
         error = _internal(error)
-    code, text, metadata = to_status(error, request_id)
+    code, text, metadata = to_status(error, call_id)
     await context.abort(code, text, metadata)
 
 

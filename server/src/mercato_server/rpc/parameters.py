@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from mercato.v1 import prediction_pb2
 from mercato_plugin import Bool, Choice, Float, Int, ModelSpec, Parameter
 from mercato_server.errors import InvalidRequest, Violation
+from mercato_server.rpc.codec import MAX_FAULTS
 from mercato_server.serving.batch import PerRow
 
 Value = bool | int | float | str
@@ -14,11 +16,9 @@ Value = bool | int | float | str
 
 def decode_parameters(spec: ModelSpec, given: Mapping[str, prediction_pb2.ParameterValue]) -> dict[str, Any]:
     """A value for every parameter of the signature. Raises InvalidRequest for unknown or unfit ones."""
-    faults = [
-        Violation("parameters", f"no parameter {name[:64]!a}; there are {', '.join(spec.parameters) or 'none'}")
-        for name in given
-        if name not in spec.parameters
-    ]
+    unknown = islice((name for name in given if name not in spec.parameters), MAX_FAULTS)
+    known = ", ".join(spec.parameters) or "none"
+    faults = [Violation("parameters", f"no parameter {name[:64]!a}; there are {known}") for name in unknown]
     values: dict[str, Any] = {}
     for name, parameter in spec.parameters.items():
         value: Value | None = _value(parameter, given[name]) if name in given else parameter.default  # type: ignore[attr-defined]

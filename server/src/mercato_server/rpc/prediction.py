@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-import uuid
 from weakref import WeakKeyDictionary
 
 from google.protobuf.message import DecodeError
@@ -12,6 +11,7 @@ from mercato_plugin import Image, ModelSpec, Text
 from mercato_server.contract.call import Call
 from mercato_server.contract.receipt import Receipt
 from mercato_server.errors import DeadlineExpired, InvalidRequest, SchemaChanged
+from mercato_server.rpc import request_id
 from mercato_server.rpc.codec import Decoded, SignatureCodec
 from mercato_server.rpc.defaults import fill_absent
 from mercato_server.rpc.parameters import decode_parameters
@@ -19,7 +19,6 @@ from mercato_server.rpc.wire import PREDICT, check_field_count
 from mercato_server.serving.catalog import Catalog, Version
 from mercato_server.serving.request import Answer, Request
 
-MAX_REQUEST_ID = 128
 MAX_PRIORITY = 255
 
 
@@ -34,7 +33,7 @@ class Prediction:
     async def predict(self, call: Call) -> bytes:
         """One request, one answer."""
         message = parse(call.request, self._max_fields)
-        call.request_id = _request_id(message, call)
+        call.request_id = request_id.settled(message.request_id or call.metadata.get("x-request-id", ""))
         version = self._version(message)
         codec = self._codec(version)
         request = _request(message, codec, call.deadline)
@@ -60,7 +59,7 @@ class Prediction:
 
     async def _answer(self, version: Version, request: Request, call: Call) -> Answer:
         assert version.admission is not None and version.batcher is not None
-        version.admission.take(request.nbytes, version.batcher.drain_seconds())
+        version.admission.take(request.nbytes, version.batcher.drain_seconds)
         try:
             future = version.batcher.submit(request)
             if call.bounded and request.deadline >= call.deadline:
@@ -78,13 +77,6 @@ def parse(data: bytes, max_fields: int) -> prediction_pb2.PredictRequest:
         return prediction_pb2.PredictRequest.FromString(data)
     except DecodeError:
         raise InvalidRequest.of("request", "the bytes are not a valid PredictRequest") from None
-
-
-def _request_id(message: prediction_pb2.PredictRequest, call: Call) -> str:
-    given = message.request_id or call.metadata.get("x-request-id", "")
-    if len(given) > MAX_REQUEST_ID or not (given.isascii() and (given.isprintable() or not given)):
-        raise InvalidRequest.of("request_id", f"expected at most {MAX_REQUEST_ID} printable ASCII characters")
-    return given or uuid.uuid4().hex
 
 
 def _check_schema(fingerprint: str, version: Version) -> None:
@@ -110,7 +102,7 @@ def _request(message: prediction_pb2.PredictRequest, codec: SignatureCodec, dead
         inputs=inputs,
         rows=decoded.rows,
         deadline=_deadline(message, deadline, spec.name),
-        group=_group(spec, decoded, parameters),
+        group=_group(codec, decoded, parameters),
         cost=_cost(spec, decoded) if spec.batch.max_cost else 0,
         nbytes=message.ByteSize(),
         priority=message.priority,
@@ -131,15 +123,11 @@ def _deadline(message: prediction_pb2.PredictRequest, deadline: float, model: st
     return deadline
 
 
-def _group(spec: ModelSpec, decoded: Decoded, parameters: dict[str, object]) -> tuple[object, ...]:
+def _group(codec: SignatureCodec, decoded: Decoded, parameters: dict[str, object]) -> tuple[object, ...]:
     """Equal for requests that may share a batch: same parameter values, same sizes of free axes."""
-    values = tuple(value for name, value in parameters.items() if not spec.parameters[name].per_row)
-    shapes = tuple(
-        (name, array.shape[1:])
-        for name, array in decoded.arrays.items()
-        if name not in decoded.lengths and any(not isinstance(axis, int) for axis in spec.inputs[name].row_axes)
-    )
-    return (*values, *shapes)
+    values = tuple(value for name, value in parameters.items() if not codec.spec.parameters[name].per_row)
+    free = ((decoded.arrays.get(name), offset) for name, offset in codec.free_inputs)
+    return (*values, *(None if array is None else array.shape[offset:] for array, offset in free))
 
 
 def _cost(spec: ModelSpec, decoded: Decoded) -> int:
@@ -155,13 +143,13 @@ def _cost(spec: ModelSpec, decoded: Decoded) -> int:
 
 
 def _response(
-    message: prediction_pb2.PredictRequest, version: Version, codec: SignatureCodec, answer: Answer, request_id: str
+    message: prediction_pb2.PredictRequest, version: Version, codec: SignatureCodec, answer: Answer, answered_id: str
 ) -> bytes:
     response = prediction_pb2.PredictResponse(
         model=prediction_pb2.ServedModel(name=version.name, version=version.number, digest=version.digest),
         outputs=codec.encode(answer.outputs, message.outputs),
         receipt=_receipt(answer.receipt) if message.want_receipt else None,
-        request_id=request_id,
+        request_id=answered_id,
     )
     return response.SerializeToString()
 

@@ -10,8 +10,12 @@ from mercato_server import errors
 DOMAIN = "mercato"
 DETAILS_KEY = "grpc-status-details-bin"
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
-MAX_TEXT = 1024
-MAX_VIOLATIONS = 16
+
+# Bytes of UTF-8. Together they stay under the 8 KiB of trailers that callers accept, in base64 and percent-encoded.
+MAX_TEXT = 768
+MAX_NAME = 64
+MAX_DESCRIPTION = 256
+MAX_VIOLATIONS = 8
 
 CODES: dict[type[errors.RequestError], grpc.StatusCode] = {
     errors.InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
@@ -32,7 +36,7 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 def to_status(error: errors.RequestError, request_id: str) -> tuple[grpc.StatusCode, str, Metadata]:
     """Code, text and trailing metadata of an error. Details carry ErrorInfo and what the kind of error adds."""
     code = CODES[type(error)]
-    text = error.message[:MAX_TEXT]
+    text = _cut(error.message, MAX_TEXT)
     status = status_pb2.Status(code=code.value[0], message=text, details=_details(error))
     metadata: list[tuple[str, str | bytes]] = [(DETAILS_KEY, status.SerializeToString())]
     if isinstance(error, errors.Overloaded):
@@ -43,7 +47,7 @@ def to_status(error: errors.RequestError, request_id: str) -> tuple[grpc.StatusC
 
 
 def _details(error: errors.RequestError) -> list[AnyMessage]:
-    facts = {"model": error.model[:64]} if error.model else {}
+    facts = {"model": _cut(error.model, MAX_NAME)} if error.model else {}
     details: list[error_details_pb2.BadRequest | error_details_pb2.RetryInfo | error_details_pb2.ErrorInfo] = []
     match error:
         case errors.InvalidRequest():
@@ -53,7 +57,7 @@ def _details(error: errors.RequestError) -> list[AnyMessage]:
             delay.FromMilliseconds(_milliseconds(error.retry_after))
             details.append(error_details_pb2.RetryInfo(retry_delay=delay))
         case errors.SchemaChanged():
-            facts |= {"expected": error.expected, "got": error.got[:64]}
+            facts |= {"expected": error.expected, "got": _cut(error.got, MAX_NAME)}
         case errors.PluginFault():
             facts["id"] = error.id
         case _:
@@ -65,10 +69,17 @@ def _details(error: errors.RequestError) -> list[AnyMessage]:
 def _bad_request(error: errors.InvalidRequest) -> error_details_pb2.BadRequest:
     return error_details_pb2.BadRequest(
         field_violations=[
-            error_details_pb2.BadRequest.FieldViolation(field=v.field[:128], description=v.description[:256])
+            error_details_pb2.BadRequest.FieldViolation(
+                field=_cut(v.field, 2 * MAX_NAME), description=_cut(v.description, MAX_DESCRIPTION)
+            )
             for v in error.violations[:MAX_VIOLATIONS]
         ]
     )
+
+
+def _cut(text: str, size: int) -> str:
+    """At most `size` bytes of UTF-8, whole characters."""
+    return text.encode()[:size].decode(errors="ignore")
 
 
 def _milliseconds(retry_after: float | None) -> int:

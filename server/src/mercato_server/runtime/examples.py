@@ -29,6 +29,8 @@ def batch_of(spec: ModelSpec, example: Example) -> Batch:
             present[name] = np.full(rows, given is not None)
         if given is None:
             inputs[name] = absent(item, rows, spec.name, name)
+            if isinstance(item, Tensor) and item.ragged:
+                lengths[name] = np.zeros(rows, np.int64)
             continue
         array, row_lengths = _array(item, given, f"{spec.name}: example input {name!r}")
         inputs[name] = np.broadcast_to(array, (rows, *array.shape)) if item.shared else array

@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from mercato_plugin import Batch, Field, InvalidInput, Label, Model, Tensor
+from mercato_plugin import Axis, Batch, Field, InvalidInput, Label, Model, Tensor
+from mercato_plugin.fields import AxisSpec
 from mercato_server.contract.artifact import Artifact
 from mercato_server.contract.batch import Array, BatchResult, JoinedBatch
 from mercato_server.contract.fields import numpy_dtype
 from mercato_server.contract.plugin import OfferedModel
-from mercato_server.errors import LoadFailed, MercatoError, PluginFault
+from mercato_server.contract.summary import summary
+from mercato_server.errors import LoadFailed, PluginFault
 from mercato_server.runtime import examples
 from mercato_server.runtime.runs import GraphRunner
 from mercato_server.runtime.session import Session, open_session
@@ -49,18 +51,20 @@ class Worker:
         self._artifact = artifact
         self._provider = provider
         self._threads = threads
+        self._graphs = artifact.spec.graphs
         self._sessions: dict[str, Session] = {}
 
     def load(self) -> None:
         """Open the sessions and call the plugin's `load`. Raises LoadFailed or ProviderUnavailable."""
-        for name in self._spec.graphs:
+        for name in self._graphs:
             self._sessions[name] = open_session(
                 self._artifact.graph(name), provider=self._provider, threads=self._threads
             )
         try:
             self._model.load(LoadedFiles(self._artifact.files, self._spec.version, self._settings))
-        except Exception as error:
-            raise self._failed("load", error) from error
+        except BaseException as error:  # as in `run`
+            log.error("model %s: load raised", self._spec.name, exc_info=error)
+            raise LoadFailed(f"load of {self._spec.name} raised {summary(error)}") from error
 
     def warm(self) -> None:
         """Run the author's examples one by one, and a full batch of the first. Raises LoadFailed."""
@@ -97,7 +101,7 @@ class Worker:
 
     def _run_once(self, joined: JoinedBatch) -> BatchResult:
         batch = _batch(joined)
-        graphs = GraphRunner(self._sessions, self._spec.graphs, self._spec.batch)
+        graphs = GraphRunner(self._sessions, self._graphs, self._spec.batch)
         start = time.perf_counter_ns()
         if type(self._model).predict is Model.predict:
             inputs = self._model.preprocess(batch)
@@ -125,12 +129,6 @@ class Worker:
         log.error("model %s failed on a batch, id %s", self._spec.name, fault, exc_info=error)
         detail = f": {error}" if isinstance(error, OutputFault) else ""
         return PluginFault(f"model {self._spec.name!r} failed{detail} (id {fault})", model=self._spec.name, id=fault)
-
-    def _failed(self, step: str, error: Exception) -> MercatoError:
-        if isinstance(error, MercatoError):
-            return error
-        log.error("model %s: %s raised", self._spec.name, step, exc_info=error)
-        return LoadFailed(f"{step} of {self._spec.name} raised {type(error).__name__}: {error}")
 
 
 def _batch(joined: JoinedBatch) -> Batch:
@@ -199,9 +197,14 @@ def _in_range(array: Array, size: int) -> bool:
 
 
 def _check_axes(name: str, item: Field, array: Array) -> None:
-    got = array.shape[1:]
-    fits = len(got) == len(item.row_axes) and all(
-        size == axis if isinstance(axis, int) else True for size, axis in zip(got, item.row_axes, strict=False)
-    )
-    if not fits:
-        raise OutputFault(f"output {name!r} has rows of shape {list(got)}, the signature says {list(item.row_axes)}")
+    got, wanted = array.shape[1:], item.row_axes
+    if len(got) != len(wanted) or not all(map(_fits, got, wanted)):
+        raise OutputFault(f"output {name!r} has rows of shape {list(got)}, the signature says {_shown(wanted)}")
+
+
+def _fits(size: int, axis: AxisSpec) -> bool:
+    return size <= axis.max if isinstance(axis, Axis) else size == axis
+
+
+def _shown(axes: tuple[AxisSpec, ...]) -> str:
+    return f"[{', '.join(f'{a.name} (at most {a.max})' if isinstance(a, Axis) else str(a) for a in axes)}]"

@@ -1,5 +1,7 @@
 """The bounded supply of permits that a request needs before it may queue."""
 
+from collections.abc import Callable
+
 from mercato_server.errors import Overloaded
 
 
@@ -13,13 +15,13 @@ class Admission:
         self.requests = 0
         self.bytes = 0
 
-    def take(self, nbytes: int, retry_after: float) -> None:
-        """Take a permit, or raise Overloaded. `retry_after` is the estimated drain time in seconds."""
+    def take(self, nbytes: int, retry_after: Callable[[], float]) -> None:
+        """Take a permit, or raise Overloaded. `retry_after` estimates the drain time in seconds, when it is needed."""
         if self.requests >= self._max_requests:
             raise Overloaded(
                 f"model {self._model!r} has {self.requests} requests in flight, its limit; retry later",
                 model=self._model,
-                retry_after=retry_after,
+                retry_after=retry_after(),
             )
         # One request alone always fits: the message limit has bounded it already.
         if self.bytes and self.bytes + nbytes > self._max_bytes:
@@ -27,7 +29,7 @@ class Admission:
                 f"model {self._model!r} holds {self.bytes} bytes of requests, {nbytes} more would pass its limit of "
                 f"{self._max_bytes}; retry later",
                 model=self._model,
-                retry_after=retry_after,
+                retry_after=retry_after(),
             )
         self.requests += 1
         self.bytes += nbytes

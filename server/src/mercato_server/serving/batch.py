@@ -1,13 +1,17 @@
 """Joining requests into one batch and splitting its result: pure functions."""
 
+import logging
+import uuid
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from mercato_server.contract.batch import Array, BatchResult, JoinedBatch
 from mercato_server.contract.receipt import Receipt, ReleaseReason
-from mercato_server.errors import InvalidRequest, RequestError, Violation
+from mercato_server.errors import InvalidRequest, PluginFault, RequestError, Violation
 from mercato_server.serving.request import Answer, Request
+
+log = logging.getLogger("mercato.serving")
 
 
 def join(requests: Sequence[Request]) -> JoinedBatch:
@@ -30,8 +34,12 @@ def join(requests: Sequence[Request]) -> JoinedBatch:
 def split(
     result: BatchResult, requests: Sequence[Request], queued_ns: Sequence[int], release: ReleaseReason, model: str
 ) -> list[Answer | RequestError]:
-    """Each request's rows with its receipt, or its error when the plugin refused one of them."""
+    """Each request's rows with its receipt, or its error when the plugin refused one of them.
+
+    Raises PluginFault when an output has another number of rows than the batch.
+    """
     rows = sum(request.rows for request in requests)
+    _count_rows(result, rows, model)
     answers: list[Answer | RequestError] = []
     start = 0
     for request, queue_ns in zip(requests, queued_ns, strict=True):
@@ -44,6 +52,15 @@ def split(
         answers.append(error or Answer({n: array[start:end] for n, array in result.outputs.items()}, receipt))
         start = end
     return answers
+
+
+def _count_rows(result: BatchResult, rows: int, model: str) -> None:
+    for name, array in result.outputs.items():
+        if len(array) != rows:
+            fault = uuid.uuid4().hex[:12]
+            text = f"model {model!r}: output {name!r} has {len(array)} rows, the batch has {rows} (id {fault})"
+            log.error("%s", text)
+            raise PluginFault(text, model=model, id=fault)
 
 
 def _joined_parameters(requests: Sequence[Request]) -> dict[str, object]:

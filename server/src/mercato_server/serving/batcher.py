@@ -4,14 +4,16 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 from mercato_plugin import BatchPolicy
-from mercato_server.contract.batch import BatchResult
 from mercato_server.contract.lane import Lane
 from mercato_server.contract.receipt import ReleaseReason
-from mercato_server.errors import DeadlineExpired, RequestError
+from mercato_server.errors import DeadlineExpired, Draining, RequestError
 from mercato_server.serving.batch import join, split
 from mercato_server.serving.request import Answer, Entry, GroupKey, Request
+
+_SWEEP_EVERY = 16
 
 
 class Batcher:
@@ -31,7 +33,7 @@ class Batcher:
         self._groups: dict[GroupKey, deque[Entry]] = {}
         self._retries: deque[Entry] = deque()
         self._running: asyncio.Task[None] | None = None
-        self._launch_planned = False
+        self._until_sweep = _SWEEP_EVERY
         self.batch_seconds = 0.0
 
     def submit(self, request: Request) -> "asyncio.Future[Answer]":
@@ -39,19 +41,27 @@ class Batcher:
         loop = asyncio.get_running_loop()
         entry = Entry(request, loop.create_future(), self._clock())
         self._groups.setdefault(request.group, deque()).append(entry)
-        if self._running is None and not self._launch_planned:
-            # Deferred to the loop's next turn, so that requests read in this turn leave together.
-            self._launch_planned = True
-            loop.call_soon(self._launch, ReleaseReason.IDLE)
+        if self._running is None:
+            # It starts in the loop's next turn, so that requests read in this turn leave together.
+            self._running = loop.create_task(self._work())
+        self._until_sweep -= 1
+        if not self._until_sweep:
+            self._sweep()
         return entry.future
 
     async def finished(self) -> None:
         """Return when nothing is queued and nothing runs; new requests must have been stopped before."""
-        while self._launch_planned or self._running is not None:
-            if self._running is not None:
-                await asyncio.wait([self._running])
-            else:
-                await asyncio.sleep(0)
+        while self._running is not None:
+            await asyncio.wait([self._running])
+
+    def abandon(self) -> None:
+        """Give up on what waits and what runs: its callers get Draining. The lane may still be busy with the run."""
+        if self._running is not None:
+            self._running.cancel()
+            self._running = None  # its task may end before it ever began
+        self._drop([*self._retries, *chain.from_iterable(self._groups.values())])
+        self._retries.clear()
+        self._groups.clear()
 
     def queued(self) -> int:
         """Number of requests waiting."""
@@ -62,41 +72,33 @@ class Batcher:
         rows = sum(entry.request.rows for group in self._groups.values() for entry in group)
         return self.batch_seconds * (1 + rows / self._policy.max_rows)
 
-    def _launch(self, release: ReleaseReason) -> None:
-        self._launch_planned = False
-        entries, full = self._next_entries()
-        if not entries:
+    async def _work(self) -> None:
+        """Run batch after batch until nothing waits; each is formed in the very turn in which the lane gets it."""
+        release = ReleaseReason.IDLE
+        try:
+            while True:
+                entries, full = self._next_entries()
+                if not entries:
+                    return
+                await self._run(entries, _reason(entries, full, release))
+                release = ReleaseReason.JOINED
+        finally:
             self._running = None
-            return
-        if entries[0].alone:
-            release = ReleaseReason.ALONE
-        elif full:
-            release = ReleaseReason.FULL
-        self._running = asyncio.get_running_loop().create_task(self._run(entries, release))
 
     async def _run(self, entries: Sequence[Entry], release: ReleaseReason) -> None:
         started = self._clock()
         requests = [entry.request for entry in entries]
+        queued_ns = [started - entry.since for entry in entries]
         try:
-            result = await self._lane.run(join(requests))
+            answers = split(await self._lane.run(join(requests)), requests, queued_ns, release, self._model)
+        except asyncio.CancelledError:
+            self._drop(entries)
+            raise
         except Exception as error:
             self._failed(entries, error)
         else:
-            self._answer(entries, result, [started - entry.since for entry in entries], release)
+            _settle(entries, answers)
         self._learn((self._clock() - started) / 1e9)
-        self._launch(ReleaseReason.JOINED)
-
-    def _answer(
-        self, entries: Sequence[Entry], result: BatchResult, queued_ns: Sequence[int], release: ReleaseReason
-    ) -> None:
-        answers = split(result, [entry.request for entry in entries], queued_ns, release, self._model)
-        for entry, answer in zip(entries, answers, strict=True):
-            if entry.future.done():
-                continue
-            if isinstance(answer, RequestError):
-                entry.future.set_exception(answer)
-            else:
-                entry.future.set_result(answer)
 
     def _failed(self, entries: Sequence[Entry], error: Exception) -> None:
         """A joined batch that raised: each member is run once alone, so that only the guilty one fails."""
@@ -106,6 +108,12 @@ class Batcher:
             self._retries.extend(entries)
         elif not entries[0].future.done():
             entries[0].future.set_exception(error)
+
+    def _drop(self, entries: Sequence[Entry]) -> None:
+        text = f"model {self._model!r}: the server is stopping and did not wait for this request any longer"
+        for entry in entries:
+            if not entry.future.done():
+                entry.future.set_exception(Draining(text, model=self._model))
 
     def _next_entries(self) -> tuple[list[Entry], bool]:
         """Take the next batch out of the queue; true when it reached its limit with more waiting."""
@@ -149,6 +157,31 @@ class Batcher:
             return False
         return True
 
+    def _sweep(self) -> None:
+        """Let go of requests whose callers have gone: behind a busy lane they would hold memory without bound."""
+        for key, group in list(self._groups.items()):
+            self._groups[key] = deque(entry for entry in group if not entry.future.done())
+            if not self._groups[key]:
+                del self._groups[key]
+        # As many arrivals as entries left, so that a request pays for a constant share of the sweeps.
+        self._until_sweep = max(_SWEEP_EVERY, self.queued())
+
     def _learn(self, seconds: float) -> None:
         """Running mean of a batch's time, for the pushback of refused requests."""
         self.batch_seconds += 0.2 * (seconds - self.batch_seconds)
+
+
+def _reason(entries: Sequence[Entry], full: bool, release: ReleaseReason) -> ReleaseReason:
+    if entries[0].alone:
+        return ReleaseReason.ALONE
+    return ReleaseReason.FULL if full else release
+
+
+def _settle(entries: Sequence[Entry], answers: Sequence[Answer | RequestError]) -> None:
+    for entry, answer in zip(entries, answers, strict=True):
+        if entry.future.done():
+            continue
+        if isinstance(answer, RequestError):
+            entry.future.set_exception(answer)
+        else:
+            entry.future.set_result(answer)

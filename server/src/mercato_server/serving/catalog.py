@@ -71,14 +71,13 @@ class Catalog:
         """The version that a reference means. Raises NotFound."""
         versions = self.model(name)
         if label is not None:
-            return versions[self._labelled(name, label)]
-        if number is not None:
-            if number not in versions:
-                have = ", ".join(map(str, sorted(versions)))
-                raise NotFound(f"model {name!r} has no version {number}; it has {have}", model=name)
-            return versions[number]
-        stable = self.labels.get(name, {}).get("stable")
-        return versions[stable] if stable is not None else self._newest(versions)
+            return self._labelled(name, label)
+        if number is None:
+            is_stable = "stable" in self.labels.get(name, {})
+            return self._labelled(name, "stable") if is_stable else self._newest(versions)
+        if number not in versions:
+            raise NotFound(f"model {name!r} has no version {number}; it has {_numbers(versions)}", model=name)
+        return versions[number]
 
     def resolve(self, name: str, number: int | None = None, label: str | None = None) -> Version:
         """The available version that a reference means.
@@ -97,12 +96,16 @@ class Catalog:
             raise ModelNotReady(f"{where} is {status.state.value}; retry when it is AVAILABLE", model=name)
         raise ModelFailed(f"{where} failed{why}", model=name)
 
-    def _labelled(self, name: str, label: str) -> int:
-        labels = self.labels.get(name, {})
+    def _labelled(self, name: str, label: str) -> Version:
+        labels, versions = self.labels.get(name, {}), self.models[name]
         if label not in labels:
             have = ", ".join(sorted(labels)) or "none"
             raise NotFound(f"model {name!r} has no label {shown(label)}; it has {have}", model=name)
-        return labels[label]
+        number = labels[label]
+        if number not in versions:
+            text = f"label {shown(label)} of model {name!r} means version {number}; it has {_numbers(versions)}"
+            raise NotFound(text, model=name)
+        return versions[number]
 
     def _newest(self, versions: Mapping[int, Version]) -> Version:
         """The highest available version, else the highest there is."""
@@ -112,6 +115,10 @@ class Catalog:
     def _tell(self, version: Version) -> None:
         for listener in self.listeners:
             listener(version)
+
+
+def _numbers(versions: Mapping[int, Version]) -> str:
+    return ", ".join(map(str, sorted(versions)))
 
 
 def shown(text: str) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,7 @@ from mercato_server.contract.receipt import Receipt
 GroupKey = tuple[Any, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """One request's share of a batch: its outputs, `rows` long, and the receipt."""
 
     outputs: Mapping[str, Array]

@@ -1,0 +1,107 @@
+"""Specifications by chance, for tests of their frozen form."""
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from mercato_plugin import (
+    Axis,
+    BatchPolicy,
+    Bool,
+    Choice,
+    Field,
+    Float,
+    GraphSpec,
+    Image,
+    Int,
+    Label,
+    ModelSpec,
+    Parameter,
+    Tensor,
+    Text,
+)
+from mercato_plugin.fields import NUMERIC
+
+words = st.from_regex(r"[a-z][a-z0-9_]{0,6}", fullmatch=True)
+numbers = st.integers(-1000, 1000) | st.floats(allow_nan=False, allow_infinity=False, width=32)
+names = st.lists(st.text(min_size=1, max_size=5), min_size=1, max_size=4, unique=True)
+axes = st.builds(Axis, words, st.integers(1, 512))
+sizes = st.integers(1, 9) | axes
+
+
+def facts(optional: bool = False) -> st.SearchStrategy[dict[str, Any]]:
+    """What every field may state; inputs may be optional."""
+    bounds = st.tuples(st.none() | numbers, st.none() | numbers).map(
+        lambda pair: sorted(pair) if None not in pair else list(pair)  # type: ignore[type-var]
+    )
+    return st.builds(
+        lambda doc, unit, between, may_miss: {
+            "doc": doc, "unit": unit, "low": between[0], "high": between[1], "optional": optional and may_miss,
+        },
+        st.text(max_size=8), st.text(max_size=3), bounds, st.booleans(),
+    )  # fmt: skip
+
+
+@st.composite
+def tensors(draw: st.DrawFn, optional: bool = False) -> Tensor:
+    row = draw(st.lists(sizes, max_size=3))
+    ragged = bool(row) and isinstance(row[0], Axis) and draw(st.booleans())
+    return Tensor(
+        draw(st.sampled_from(NUMERIC)), ("batch", *row),
+        finite=draw(st.booleans()), ragged=ragged, pad=draw(numbers), **draw(facts(optional)),
+    )  # fmt: skip
+
+
+@st.composite
+def labels(draw: st.DrawFn, optional: bool = False) -> Label:
+    return Label(tuple(draw(names)), ("batch", *draw(st.lists(sizes, max_size=1))), **draw(facts(optional)))
+
+
+def fields(optional: bool = False) -> st.SearchStrategy[Field]:
+    texts = st.builds(
+        lambda limit, overflow, common: Text(limit, overflow, **common),
+        st.integers(1, 10_000), st.sampled_from(["refuse", "truncate"]), facts(optional),
+    )  # fmt: skip
+    images = st.builds(
+        lambda formats, common: Image(formats, **common),
+        st.lists(st.sampled_from(["jpeg", "png", "webp"]), min_size=1, max_size=3, unique=True), facts(optional),
+    )  # fmt: skip
+    return tensors(optional) | labels(optional) | texts | images
+
+
+parameters: st.SearchStrategy[Parameter] = st.one_of(
+    st.builds(
+        Int, st.integers(0, 9), st.none() | st.integers(-9, 0), st.none() | st.integers(9, 99), per_row=st.booleans()
+    ),
+    st.builds(
+        Float, st.floats(0, 1), st.none() | st.floats(-9, 0), st.none() | st.floats(1, 9), doc=st.text(max_size=9)
+    ),
+    st.builds(Bool, st.booleans(), doc=st.text(max_size=9)),
+    names.map(lambda choices: Choice(choices[0], choices)),
+)
+graphs = st.builds(
+    lambda inputs, outputs: GraphSpec(inputs=inputs, outputs=outputs, lengths=next(iter(inputs))),
+    st.dictionaries(words, tensors(), min_size=1, max_size=2),
+    st.dictionaries(words, tensors(), min_size=1, max_size=2),
+)
+policies = st.builds(
+    BatchPolicy,
+    max_rows=st.integers(1, 99), max_cost=st.none() | st.integers(1, 99), run_rows=st.none() | st.integers(1, 9),
+    max_padding=st.sampled_from([0.0, 0.25, 0.5]),
+)  # fmt: skip
+specifications = st.builds(
+    ModelSpec,
+    name=st.builds(lambda a, b: f"{a}.{b}", words, words),
+    version=st.integers(1, 2**31 - 1),
+    inputs=st.dictionaries(words, fields(optional=True), min_size=1, max_size=3),
+    outputs=st.dictionaries(words, fields(), min_size=1, max_size=3),
+    parameters=st.dictionaries(words, parameters, max_size=3),
+    graph=st.none() | graphs | st.dictionaries(words, graphs, min_size=1, max_size=2),
+    batch=policies,
+    tolerance=st.dictionaries(words, st.floats(0.0, 1.0), max_size=2),
+    quality=st.none() | st.floats(0, 1),
+    opset=st.none() | st.integers(17, 24),
+    doc=st.text(max_size=9),
+    license=st.text(max_size=9),
+    languages=st.lists(st.sampled_from(["en", "zh"]), max_size=2).map(tuple),
+)

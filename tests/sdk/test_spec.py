@@ -1,0 +1,135 @@
+"""Specifications that contradict themselves are refused where they are written."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mercato_plugin import (
+    Axis,
+    BatchPolicy,
+    Choice,
+    Float,
+    GraphSpec,
+    Image,
+    Int,
+    InvalidInput,
+    Label,
+    ModelSpec,
+    Ragged,
+    SpecError,
+    Tensor,
+    Text,
+)
+from mercato_plugin.fields import elements
+
+X = Tensor("float32", ("batch", 2))
+LENGTH = Axis("length", max=4)
+
+
+def spec(**changed: Any) -> ModelSpec:
+    return ModelSpec(**{"name": "shop.tiny", "inputs": {"x": X}, "outputs": {"y": X}, **changed})
+
+
+BAD: list[tuple[Callable[[], Any], str]] = [
+    (lambda: Axis("two words", 3), "axis name 'two words' is not an identifier"),
+    (lambda: Axis("k", 0), "axis 'k': max must be at least 1, got 0"),
+    (lambda: Tensor("float31"), "unknown dtype 'float31'; expected one of bool"),
+    (lambda: Tensor("float32", ("batch", "length")), r"axis 'length' needs a maximum: write Axis\('length', max=...\)"),
+    (lambda: Tensor("float32", ("batch", 0)), "a fixed axis must be at least 1, got 0"),
+    (lambda: Tensor("float32", (3, "batch")), "'batch' can only be the first axis"),
+    (lambda: Tensor("float32", ("batch", 3), ragged=True), "a ragged tensor needs a named axis 1"),
+    (lambda: Tensor("float32", (LENGTH, LENGTH), ragged=True, shared=True), "a ragged tensor cannot be shared"),
+    (lambda: Tensor(low=2, high=1), "low 2 is greater than high 1"),
+    (lambda: Tensor(default=1), "a default needs optional=True"),
+    (lambda: Text(0), "max_bytes must be at least 1, got 0"),
+    (lambda: Text(overflow="wrap"), "overflow must be 'refuse' or 'truncate', got 'wrap'"),  # type: ignore[arg-type]
+    (lambda: Image(("gif",)), "formats must be some of jpeg, png, webp"),
+    (lambda: Image(()), "formats must be some of jpeg, png, webp"),
+    (lambda: Label(()), "label names must be given and unique"),
+    (lambda: Label(("red", "red")), "label names must be given and unique"),
+    (lambda: Label(("red",), optional=True, default="blue"), "default 'blue' is not one of the label's names"),
+    (lambda: Int(11, high=10), "default 11 lies outside None to 10"),
+    (lambda: Float(-0.5, low=0), "default -0.5 lies outside 0 to None"),
+    (lambda: Choice("c", ("a", "b")), "default 'c' is not one of"),
+    (lambda: BatchPolicy(max_rows=0), "batch.max_rows must be at least 1, got 0"),
+    (lambda: BatchPolicy(max_cost=0), "batch.max_cost must be at least 1, got 0"),
+    (lambda: BatchPolicy(run_rows=-1), "batch.run_rows must be at least 1, got -1"),
+    (lambda: BatchPolicy(max_padding=1.0), r"batch.max_padding must be in \[0, 1\), got 1.0"),
+    (lambda: GraphSpec(inputs={}, outputs={"y": X}), "a graph needs at least one input and one output"),
+    (lambda: GraphSpec(inputs={"x": X}, outputs={"y": X}, lengths="n"), "lengths names 'n', which is not an input"),
+    *((lambda name=name: spec(name=name), f"model name '{name}' must be two lower-case words") for name in (
+        "tiny", "Shop.tiny", "shop.tiny.x", "shop.1tiny", "shop..tiny", "shop.tiny ", "shop/tiny", "shöp.tiny", ".tiny",
+        "shop." + "x" * 60, "",
+    )),
+    (lambda: spec(version=0), "version must be between 1 and 2147483647, got 0"),
+    (lambda: spec(version=2**31), "version must be between 1 and 2147483647"),
+    (lambda: spec(inputs={}), "at least one input and one output are needed"),
+    (lambda: spec(outputs={}), "at least one input and one output are needed"),
+    (lambda: spec(inputs={"X": X}), "field name 'X' must be lower-case words joined by dots"),
+    (lambda: spec(outputs={"y" * 65: X}), "at most 64 characters"),
+    (lambda: spec(parameters={"a b": Int()}), "field name 'a b' must be lower-case words"),
+    (lambda: spec(inputs={"a.b": X, "a_b": X}), "names 'a.b' and 'a_b' are equal after '.' -> '_'"),
+    (lambda: spec(inputs={"x": Tensor("float32", (3,))}), "field 'x' must have 'batch' as its first axis"),
+    (lambda: spec(inputs={"x": Tensor("float32", ("batch",), shared=True)}), "no batch axis, because it is shared"),
+    (lambda: spec(outputs={"y": Tensor("float32", (3,), shared=True)}), "output 'y' cannot be shared or optional"),
+    (lambda: spec(outputs={"y": Text(optional=True)}), "output 'y' cannot be shared or optional"),
+    (lambda: spec(inputs={"x": "float32"}), "'x' is str, expected one of Tensor, Text, Image, Label"),
+    (lambda: spec(outputs={"y": Int()}), "'y' is Int, expected one of Tensor, Text, Image, Label"),
+    (lambda: spec(parameters={"k": 10}), "'k' is int, expected one of Int, Float, Bool, Choice"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "reason"), BAD, ids=[reason[:40] for _, reason in BAD])
+def test_a_contradiction_is_refused_where_it_is_written(make: Callable[[], Any], reason: str) -> None:
+    with pytest.raises(SpecError, match=reason):
+        make()
+
+
+def test_without_a_graph_the_graph_has_the_callers_fields() -> None:
+    made = spec(inputs={"x": X, "user": Tensor("int64", (3,), shared=True)}).graphs
+
+    assert list(made) == ["model"]
+    assert made["model"].inputs == {"x": X, "user": Tensor("int64", ("batch", 3))}
+
+
+def test_text_needs_a_graph_of_its_own() -> None:
+    with pytest.raises(SpecError, match="'t' is text, which a graph cannot take; state the graph's own tensors"):
+        _ = spec(inputs={"t": Text()}).graphs
+    graph = GraphSpec(inputs={"ids": X}, outputs={"y": X})
+    assert spec(inputs={"t": Text()}, graph=graph).graphs == {"model": graph}
+    assert spec(inputs={"t": Text()}, graph={"a": graph, "b": graph}).graphs == {"a": graph, "b": graph}
+
+
+def test_specifications_do_not_change_with_what_they_were_made_from() -> None:
+    inputs, names = {"x": X}, ["red", "green"]
+    made, label = spec(inputs=inputs), Label(names)
+    inputs["z"] = X
+    names.append("blue")
+
+    assert list(made.inputs) == ["x"]
+    assert label.names == ("red", "green")
+
+
+def test_rows_have_no_batch_axis() -> None:
+    assert X.row_axes == (2,)
+    assert Tensor("float32", (3, 2), shared=True).row_axes == (3, 2)
+    assert Text().row_axes == ()
+    assert Label(("a",), ("batch", 5)).row_axes == (5,)
+    assert elements(("batch", 3, LENGTH)) == 12
+
+
+def test_ragged_rows_stand_back_to_back() -> None:
+    ragged = Ragged.from_rows([[1], [], [2, 3]], "int64")
+
+    assert ragged.values.tolist() == [1, 2, 3]
+    assert ragged.lengths.tolist() == [1, 0, 2]
+    assert ragged.values.dtype == ragged.lengths.dtype == np.dtype(np.int64)
+
+
+def test_invalid_input_names_field_and_rows() -> None:
+    error = InvalidInput("x", "too odd", rows=[3, 1])
+
+    assert (error.field, error.message, error.rows, str(error)) == ("x", "too odd", (3, 1), "x: too odd")
+    assert InvalidInput("x", "too odd").rows is None

@@ -1,0 +1,112 @@
+"""The guard around every method: whatever goes wrong becomes a status, and keeps nothing of the call alive."""
+
+import gc
+import logging
+import weakref
+from typing import Any
+
+import grpc
+import pytest
+
+from mercato_server.contract.call import Call
+from mercato_server.errors import NotFound
+from mercato_server.rpc.interceptor import Guard, Handler, library_handler
+
+
+class Ended(Exception):
+    """What `abort` raises."""
+
+
+class Context:
+    """A call's context as gRPC hands it in; remembers how the call ended."""
+
+    def __init__(self, remaining: float | None = None, **metadata: str) -> None:
+        self._remaining = remaining
+        self._metadata = [(key.replace("_", "-"), value) for key, value in metadata.items()]
+        self.code: grpc.StatusCode | None = None
+        self.text = ""
+        self.trailing: dict[str, Any] = {}
+
+    def time_remaining(self) -> float | None:
+        return self._remaining
+
+    def invocation_metadata(self) -> list[tuple[str, str]]:
+        return self._metadata
+
+    def peer(self) -> str:
+        return "ipv4:127.0.0.1:1"
+
+    async def abort(self, code: grpc.StatusCode, text: str, trailing: tuple[tuple[str, Any], ...]) -> None:
+        self.code, self.text, self.trailing = code, text, dict(trailing)
+        raise Ended
+
+
+def guarded(handler: Handler) -> Any:
+    """The method as gRPC calls it."""
+    return Guard(30.0).unary("/m", handler).unary_unary
+
+
+async def ended(context: Context, error: Exception) -> Context:
+    """The context of a call whose method raised."""
+
+    async def fail(call: Call) -> bytes:
+        raise error
+
+    with pytest.raises(Ended):
+        await guarded(fail)(b"", context)
+    return context
+
+
+async def test_an_unexpected_error_is_internal_and_its_text_stays_here(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR, "mercato.rpc"):
+        context = await ended(Context(), KeyError("/secret/path"))
+    assert context.code is grpc.StatusCode.INTERNAL
+    assert "secret" not in f"{context.text}{context.trailing}"
+
+
+async def test_a_timeout_is_a_passed_deadline() -> None:
+    assert (await ended(Context(), TimeoutError())).code is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+@pytest.mark.parametrize("given", ["mine", "a" * 128])
+async def test_errors_echo_the_request_id_of_the_metadata(given: str) -> None:
+    context = await ended(Context(x_request_id=given), NotFound("no such model"))
+    assert context.trailing["x-request-id"] == given
+
+
+@pytest.mark.parametrize("given", ["", "a" * 129, "a\nb", "编号"])
+async def test_errors_have_a_request_id_of_ours_when_there_is_no_usable_one(given: str) -> None:
+    context = await ended(Context(x_request_id=given), NotFound("no such model"))
+    assert context.trailing["x-request-id"] not in ("", given)
+
+
+@pytest.mark.parametrize(("remaining", "bounded"), [(None, False), (5.0, True)])
+async def test_a_call_without_deadline_gets_the_default(remaining: float | None, bounded: bool) -> None:
+    seen: list[Call] = []
+
+    async def keep(call: Call) -> bytes:
+        seen.append(call)
+        return b""
+
+    await guarded(keep)(b"", Context(remaining))
+    assert seen[0].bounded is bounded
+
+
+async def test_refused_bytes_leave_nothing_behind() -> None:
+    """A traceback that an error keeps would keep the frames of every call that met it."""
+
+    async def never(request: Any, context: Any) -> Any:
+        raise AssertionError("malformed bytes reach no method")
+
+    def parse(data: bytes) -> Any:
+        raise ValueError
+
+    handler: Any = library_handler(grpc.unary_unary_rpc_method_handler(never, parse, bytes))
+    context = Context()
+    with pytest.raises(Ended):
+        await handler.unary_unary(handler.request_deserializer(b"\xff"), context)
+    assert context.code is grpc.StatusCode.INVALID_ARGUMENT
+    kept = weakref.ref(context)
+    del context
+    gc.collect()
+    assert kept() is None

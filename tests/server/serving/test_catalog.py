@@ -1,0 +1,147 @@
+"""The catalog: how a reference finds a version, and which moves of a state are legal."""
+
+import pytest
+
+from mercato_plugin import ModelSpec, Tensor
+from mercato_server.contract.plugin import PluginInfo
+from mercato_server.contract.state import LEGAL, STARTING, State
+from mercato_server.errors import Draining, ModelFailed, ModelNotReady, NotFound
+from mercato_server.serving.catalog import Catalog, Version, shown
+
+NAME = "shop.tiny"
+X = Tensor("float32", ("batch", 1))
+PATHS: dict[State, list[State]] = {
+    State.DISCOVERED: [],
+    State.EXPORTING: [State.EXPORTING],
+    State.LOADING: [State.LOADING],
+    State.WARMING: [State.LOADING, State.WARMING],
+    State.AVAILABLE: [State.LOADING, State.WARMING, State.AVAILABLE],
+    State.FAILED: [State.FAILED],
+    State.DRAINING: [State.LOADING, State.WARMING, State.AVAILABLE, State.DRAINING],
+    State.UNLOADED: [State.UNLOADED],
+}
+
+
+def add(catalog: Catalog, number: int = 1, state: State = State.AVAILABLE, reason: str = "") -> Version:
+    spec = ModelSpec(name=NAME, version=number, inputs={"x": X}, outputs={"y": X})
+    version = catalog.add(Version(NAME, number, spec, PluginInfo("mercato-tiny", "1.0", "tiny", "tiny")))
+    for step in PATHS[state]:
+        catalog.move(version, step, reason)
+    return version
+
+
+@pytest.fixture
+def catalog() -> Catalog:
+    return Catalog()
+
+
+def test_a_version_is_found_by_number_and_by_label(catalog: Catalog) -> None:
+    first, second = add(catalog, 1), add(catalog, 2)
+    catalog.labels[NAME] = {"canary": 2, "old": 1}
+
+    assert catalog.resolve(NAME, number=1) is first
+    assert catalog.resolve(NAME, label="canary") is second
+    assert catalog.versions() == [second, first]
+
+
+def test_without_a_reference_stable_counts_else_the_highest_available(catalog: Catalog) -> None:
+    first, second = add(catalog, 1), add(catalog, 2)
+    add(catalog, 3, State.EXPORTING)
+
+    assert catalog.resolve(NAME) is second
+    catalog.labels[NAME] = {"stable": 1}
+    assert catalog.resolve(NAME) is first
+
+
+def test_unknown_references_say_what_there_is(catalog: Catalog) -> None:
+    add(catalog, 1), add(catalog, 2)
+    catalog.labels[NAME] = {"stable": 1, "canary": 2}
+
+    with pytest.raises(NotFound, match="there is no model 'shop.other'; ListModels names those there are"):
+        catalog.resolve("shop.other")
+    with pytest.raises(NotFound, match="model 'shop.tiny' has no version 7; it has 1, 2"):
+        catalog.resolve(NAME, number=7)
+    with pytest.raises(NotFound, match="model 'shop.tiny' has no label 'best'; it has canary, stable"):
+        catalog.resolve(NAME, label="best")
+
+
+def test_a_label_of_a_version_that_is_not_there_is_not_found(catalog: Catalog) -> None:
+    add(catalog, 1)
+    catalog.labels[NAME] = {"stable": 9}
+
+    for label in (None, "stable"):
+        with pytest.raises(NotFound, match="label 'stable' of model 'shop.tiny' means version 9; it has 1"):
+            catalog.resolve(NAME, label=label)
+
+
+@pytest.mark.parametrize("state", sorted(STARTING, key=str))
+def test_a_version_on_its_way_is_not_ready(catalog: Catalog, state: State) -> None:
+    add(catalog, 1, state)
+    with pytest.raises(ModelNotReady, match=f"version 1 is {state.value}; retry when it is AVAILABLE"):
+        catalog.resolve(NAME)
+
+
+def test_a_failed_version_says_why(catalog: Catalog) -> None:
+    add(catalog, 1, State.FAILED, "PARITY_FAILED: error 0.5, tolerance 1e-05")
+    with pytest.raises(ModelFailed, match="version 1 failed: PARITY_FAILED: error 0.5, tolerance 1e-05"):
+        catalog.resolve(NAME)
+
+
+@pytest.mark.parametrize("state", [State.DRAINING, State.UNLOADED])
+def test_a_version_on_its_way_out_is_draining(catalog: Catalog, state: State) -> None:
+    add(catalog, 1, state)
+    with pytest.raises(Draining, match=f"version 1 is {state.value}"):
+        catalog.resolve(NAME)
+
+
+def test_a_stopping_server_is_draining_whatever_the_model_was_doing(catalog: Catalog) -> None:
+    add(catalog, 1, State.EXPORTING)
+    catalog.draining = True
+    with pytest.raises(Draining):
+        catalog.resolve(NAME)
+
+
+@pytest.mark.parametrize("start", State)
+@pytest.mark.parametrize("end", State)
+def test_every_step_of_the_table_and_no_other(catalog: Catalog, start: State, end: State) -> None:
+    version = add(catalog, 1, start)
+    told: list[State] = []
+    catalog.listeners.append(lambda v: told.append(v.status.state))
+
+    if end in LEGAL[start]:
+        catalog.move(version, end, "because")
+        assert (version.status.state, version.status.reason, told) == (end, "because", [end])
+    else:
+        with pytest.raises(ValueError, match=f"no way from {start.value} to {end.value}"):
+            catalog.move(version, end)
+        assert (version.status.state, told) == (start, [])
+
+
+def test_the_order_of_a_life() -> None:
+    """Written out, so that a change of the table is a change of this test."""
+    table = {start.value: " ".join(sorted(end.value for end in ends)) for start, ends in LEGAL.items()}
+    assert table == {
+        "DISCOVERED": "EXPORTING FAILED LOADING UNLOADED",
+        "EXPORTING": "FAILED LOADING UNLOADED",
+        "LOADING": "FAILED UNLOADED WARMING",
+        "WARMING": "AVAILABLE FAILED UNLOADED",
+        "AVAILABLE": "DRAINING FAILED",
+        "FAILED": "UNLOADED",
+        "DRAINING": "UNLOADED",
+        "UNLOADED": "",
+    }
+
+
+def test_since_says_when_the_state_was_reached(catalog: Catalog) -> None:
+    version = add(catalog, 1, State.DISCOVERED)
+    before = version.status.since
+    catalog.move(version, State.LOADING)
+
+    assert version.status.since >= before
+
+
+@pytest.mark.parametrize(
+    ("word", "quoted"), [("a", "'a'"), ("a\nb", r"'a\nb'"), ("\u202ex", r"'\u202ex'"), ("x" * 99, f"'{'x' * 77}...'")]
+)
+def test_a_callers_word_is_quoted_escaped_and_cut(word: str, quoted: str) -> None:
+    assert shown(word) == quoted
