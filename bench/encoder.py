@@ -20,8 +20,9 @@ from rich.table import Table
 from tokenizers import Tokenizer
 
 from mercato.v1 import prediction_pb2, tensor_pb2
-from mercato_server.config import default_store
+from mercato_server import config
 from mercato_server.contract.artifact import Artifact
+from mercato_server.runtime.providers import choose
 from mercato_server.runtime.session import Session, open_session
 from mercato_server.runtime.threads import cpu_limit
 from mercato_server.store import Store
@@ -40,7 +41,8 @@ class InProcess:
     """The server's own artifact and session options, without the server: one caller, one batch at a time."""
 
     def __init__(self, artifact: Artifact, texts: Sequence[str]) -> None:
-        self._session: Session = open_session(artifact.graph("model"), threads=cpu_limit())
+        provider = choose(config.load().provider).name
+        self._session: Session = open_session(artifact.graph("model"), provider=provider, threads=cpu_limit())
         self._tokenizer = Tokenizer.from_file(str(artifact.files / "tokenizer.json"))
         self._texts = list(texts)
         self._ids = self._tokenize(self._texts)
@@ -125,7 +127,7 @@ async def measure(store: Path | None, rounds: int) -> Figures:
         server.event("ready")
         async with connection(server.address, PREDICT) as call:
             digest = _response(await call(payloads[0])).model.digest
-            local = InProcess(Store(store or default_store()).open(digest), texts)
+            local = InProcess(Store(store or config.default_store()).open(digest), texts)
             verify((await drive(call, payloads, calls=len(texts), in_flight=CALLERS)).answers, local)
             steps = track(range(rounds), "rounds", console=report.progress_console(), transient=True)
             return _figures([await _round(call, payloads, local) for _ in steps], local, len(texts))

@@ -13,6 +13,7 @@ from pathlib import Path
 from mercato_plugin import Example, Model, ModelSpec, Tensor, hookimpl
 
 FOLDER = Path(os.environ["GATE"])
+print("plugins may print")
 
 
 def stop(place):

@@ -26,9 +26,11 @@ from mercato_plugin import (
 )
 from mercato_server.contract.batch import BatchResult, JoinedBatch
 from mercato_server.contract.plugin import OfferedModel, PluginInfo
-from mercato_server.errors import LoadFailed, PluginFault, ProviderUnavailable
+from mercato_server.errors import InvalidRequest, LoadFailed, PluginFault, ProviderUnavailable
 from mercato_server.runtime import providers
 from mercato_server.runtime.worker import Worker
+from mercato_server.serving.batch import join
+from mercato_server.serving.request import Request
 
 SECRET = "4242424242"
 
@@ -118,14 +120,14 @@ def test_facts_about_rows_keep_their_places_when_others_were_refused(tmp_path: P
     assert result.truncated == {"x": frozenset({3})}
 
 
-def test_invalid_input_without_rows_fails_the_whole_batch(tmp_path: Path) -> None:
+def test_invalid_input_without_rows_is_raised_so_that_each_request_is_tried_alone(tmp_path: Path) -> None:
     class Never(Model):
         def preprocess(self, batch: Batch) -> Any:
             raise InvalidInput("x", "never right")
 
-    result = loaded(tmp_path, Never).run(joined(1, 2))
-    assert result.rejected == {0: ("x", "never right"), 1: ("x", "never right")}
-    assert result.outputs == {}
+    with pytest.raises(InvalidRequest) as caught:
+        loaded(tmp_path, Never).run(joined(1, 2))
+    assert [(v.field, v.description) for v in caught.value.violations] == [("inputs.x", "never right")]
 
 
 @pytest.mark.parametrize("rows", [[], [-1], [7]])
@@ -356,6 +358,24 @@ def test_ragged_examples_warm_up_with_their_lengths(tmp_path: Path) -> None:
     made.load()
     made.warm()
     assert seen == [{"x": [1, 3], "hint": [0, 0]}, {"x": [1, 3, 1, 3], "hint": [0, 0, 0, 0]}]
+
+
+def test_ragged_rows_of_joined_requests_hold_their_pad_behind_the_end(tmp_path: Path) -> None:
+    ragged = Tensor("float32", ("batch", Axis("length", max=4)), ragged=True, pad=9)
+    spec = ModelSpec(name="shop.ragged", inputs={"x": ragged}, outputs={"y": X}, graph=GRAPH)
+    narrow, wide = np.array([[1, 9]], np.float32), np.array([[2, 2, 2, 2], [3, 9, 9, 9]], np.float32)
+    requests = [
+        Request({"x": narrow}, 1, 1.0, lengths={"x": np.array([1])}),
+        Request({"x": wide}, 2, 1.0, lengths={"x": np.array([4, 1])}),
+    ]
+
+    class Seeing(Model):
+        def preprocess(self, batch: Batch) -> Any:
+            assert batch.inputs["x"].tolist() == [[1, 9, 9, 9], [2, 2, 2, 2], [3, 9, 9, 9]]
+            assert not batch.inputs["x"].flags.writeable
+            return {"x": batch.inputs["x"][:, :2]}
+
+    assert loaded(tmp_path, Seeing, spec).run(join(requests)).outputs["y"].tolist() == [[2, 18], [4, 4], [6, 18]]
 
 
 def test_close_lets_go_of_the_sessions(tmp_path: Path) -> None:

@@ -89,6 +89,9 @@ class Schedules(RuleBasedStateMachine):
         self.do(self.scene.lane.fail(ValueError("told to")))
         if len(running) == 1:
             assert running[0].future.cancelled() or isinstance(running[0].future.exception(), ValueError)
+        else:
+            told = [caller.future for caller in running if caller.future.done() and not caller.future.cancelled()]
+            assert all(isinstance(future.exception(), DeadlineExpired) for future in told)
 
     @invariant()
     def an_idle_lane_leaves_nobody_waiting(self) -> None:

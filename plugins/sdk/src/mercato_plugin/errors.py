@@ -15,8 +15,8 @@ class SpecError(ValueError):
 class InvalidInput(Exception):
     """The caller's input is at fault: INVALID_ARGUMENT naming `field`.
 
-    With `rows` (indices in the batch) only the requests that own those rows fail;
-    without, every request of the batch does.
+    With `rows` (indices in the batch) only the requests that own those rows fail. Without, a batch of
+    several requests is run again request by request, and those for which it is raised again fail.
     """
 
     def __init__(self, field: str, message: str, rows: Sequence[int] | None = None) -> None:

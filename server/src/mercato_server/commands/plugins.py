@@ -8,9 +8,9 @@ import typer
 from mercato_server import config
 from mercato_server.commands import tables
 from mercato_server.commands.failure import fail
+from mercato_server.commands.installed import installed
 from mercato_server.contract.plugin import Discovery
 from mercato_server.errors import StartupError
-from mercato_server.plugins.host import Policy, discover
 
 
 def command(
@@ -21,7 +21,7 @@ def command(
         settings = config.load()
     except StartupError as error:
         fail("plugins", error, 2)
-    rows = _rows(discover(Policy(settings.plugins_allow, settings.plugins_deny), settings.plugin))
+    rows = _rows(installed(settings))
     if json_output:
         print(json.dumps(rows, indent=2))
     else:

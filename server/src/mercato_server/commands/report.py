@@ -1,7 +1,7 @@
 """What a running server tells its operator: tables for people, JSON lines for machines."""
 
 import json
-import sys
+from typing import TextIO
 
 from mercato_server.app import App
 from mercato_server.commands import tables
@@ -13,38 +13,44 @@ _CALLS = """call it:
 
 
 class TextReport:
-    """For people, on standard output."""
+    """For people, on `out`."""
 
-    def __init__(self, app: App, listen: str) -> None:
+    def __init__(self, app: App, out: TextIO, listen: str) -> None:
         self._app = app
+        self._out = out
         self._host = listen.rpartition(":")[0]
 
     def listening(self, port: int) -> None:
         """The port is open; models are still on their way."""
-        print(f"listening on {self._host}:{port}", flush=True)
+        self._say(f"listening on {self._host}:{port}")
 
     def ready(self) -> None:
         """Every model is available or failed."""
         versions = self._app.catalog.versions()
-        tables.show(("model", "version", "state", "provider", "certificate", "reason"), map(_cells, versions))
+        columns = ("model", "version", "state", "provider", "certificate", "reason")
+        tables.show(columns, map(_cells, versions), out=self._out)
         for refusal in self._app.catalog.refused:
-            print(f"refused {refusal.plugin.distribution}: {refusal.code}: {refusal.reason}")
+            self._say(f"refused {refusal.plugin.distribution}: {refusal.code}: {refusal.reason}")
         available = [version for version in versions if version.batcher is not None]
         if available:
             address = f"{self._host}:{self._app.port}"
-            print(_CALLS.format(model=available[0].name, example=_example(available[0]), address=address))
-        print("stop it with Ctrl-C", flush=True)
+            self._say(_CALLS.format(model=available[0].name, example=_example(available[0]), address=address))
+        self._say("stop it with Ctrl-C")
+
+    def _say(self, text: str) -> None:
+        print(text, file=self._out, flush=True)
 
 
 class JsonReport:
-    """For machines: one JSON object per line on standard output."""
+    """For machines: one JSON object per line on `out`."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, out: TextIO) -> None:
         self._app = app
+        self._out = out
 
     def listening(self, port: int) -> None:
         """The port is open; models are still on their way."""
-        _emit({"event": "listening", "port": port})
+        self._emit({"event": "listening", "port": port})
 
     def ready(self) -> None:
         """Every model is available or failed."""
@@ -54,12 +60,10 @@ class JsonReport:
             for v in catalog.versions()
         ]
         refused = [{"plugin": r.plugin.distribution, "code": r.code, "reason": r.reason} for r in catalog.refused]
-        _emit({"event": "ready", "models": models, "refused_plugins": refused})
+        self._emit({"event": "ready", "models": models, "refused_plugins": refused})
 
-
-def _emit(event: dict[str, object]) -> None:
-    sys.stdout.write(json.dumps(event) + "\n")
-    sys.stdout.flush()
+    def _emit(self, event: dict[str, object]) -> None:
+        print(json.dumps(event), file=self._out, flush=True)
 
 
 def _cells(version: Version) -> tuple[str, ...]:

@@ -1,7 +1,9 @@
 """`mercato serve`: run the server until it is told to stop."""
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 import uvloop
@@ -31,15 +33,17 @@ def command(
         if isolation != "inline":
             raise StartupError(f"isolation {isolation!r} is not built yet; use inline")
         settings = config.load(listen=listen, store=store, provider=provider, strict=strict)
-        with ExportProgress(Console(stderr=True)) as progress:
-            uvloop.run(_run(settings, progress, json_output))
+        out = sys.stdout
+        # What plugins print must not mix with what the server says.
+        with ExportProgress(Console(stderr=True)) as progress, redirect_stdout(sys.stderr):
+            uvloop.run(_run(settings, progress, out, json_output))
     except StartupError as error:
         fail("serve", error)
 
 
-async def _run(settings: config.Settings, progress: ExportProgress, json_output: bool) -> None:
+async def _run(settings: config.Settings, progress: ExportProgress, out: TextIO, json_output: bool) -> None:
     app = App(settings, progress.update)
-    report = JsonReport(app) if json_output else TextReport(app, settings.listen)
+    report = JsonReport(app, out) if json_output else TextReport(app, out, settings.listen)
 
     def ready() -> None:
         progress.stop()

@@ -130,9 +130,10 @@ class Lifecycle:
 async def _finished(version: Version, seconds: float) -> bool:
     """Whether everything accepted was answered in time; what was not is given up."""
     assert version.batcher is not None
-    try:
-        await asyncio.wait_for(version.batcher.finished(), seconds)
-    except TimeoutError:
+    finished = asyncio.ensure_future(version.batcher.finished())
+    done, _ = await asyncio.wait([finished], timeout=seconds)
+    if not done:
+        finished.cancel()
         log.error("model %s was still busy after %s s of draining; its requests were given up", version.name, seconds)
         version.batcher.abandon()
         return False

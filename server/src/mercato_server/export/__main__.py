@@ -11,9 +11,9 @@ import threading
 import traceback
 from typing import Any, BinaryIO
 
+from mercato_server.contract.summary import summary
 from mercato_server.errors import MercatoError
 from mercato_server.export.request import ExportRequest, Progress
-from mercato_server.export.summary import summary
 
 _POLITENESS = 19
 

@@ -17,12 +17,12 @@ import numpy as np
 from mercato_plugin import BATCH, Example, GraphSpec, Model, ModelSpec, Tensor
 from mercato_server.contract.batch import Array
 from mercato_server.contract.certificate import Case, Certificate, CertificateKind
+from mercato_server.contract.summary import summary
 from mercato_server.errors import ParityFailed
 from mercato_server.export import cases, replay
 from mercato_server.export.cases import Inputs
 from mercato_server.export.graphs import Arrays, ExportedGraph, axis_name, named_axes, shown
 from mercato_server.export.ledger import Ledger, gate
-from mercato_server.export.summary import summary
 from mercato_server.export.tools import RUNTIME, versions
 from mercato_server.runtime.session import Session, open_session
 from mercato_server.runtime.threads import cpu_limit

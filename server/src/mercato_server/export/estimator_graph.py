@@ -14,11 +14,11 @@ from sklearn.base import is_classifier
 from mercato_plugin import GraphSpec, Tensor
 from mercato_plugin.fields import AxisSpec
 from mercato_server.contract.batch import Array
+from mercato_server.contract.summary import summary
 from mercato_server.errors import ExportFailed
 from mercato_server.export import files, tools
 from mercato_server.export.graphs import DEFAULT_OPSET, Arrays, ExportedGraph, axis_name
 from mercato_server.export.names import rename_ports
-from mercato_server.export.summary import summary
 
 # Their default converters emit operators that only the CPU has; without them come plain ones, same numbers.
 _PLAIN_OPERATORS = {"LinearRegressor", "LinearClassifier", "Normalizer", "Scaler"}

@@ -13,12 +13,12 @@ from mercato_plugin.frozen import canonical, freeze
 from mercato_server.contract.artifact import Artifact
 from mercato_server.contract.certificate import Certificate
 from mercato_server.contract.plugin import OfferedModel
+from mercato_server.contract.summary import summary
 from mercato_server.errors import ExportFailed, MercatoError
 from mercato_server.export.certificate import Subject, certify, tools_of
 from mercato_server.export.context import ExportContext
 from mercato_server.export.exporter import export_graphs
 from mercato_server.export.request import ExportRequest, Progress, Step
-from mercato_server.export.summary import summary
 from mercato_server.export.tools import usable
 from mercato_server.plugins.host import SpecFacts, load_one
 from mercato_server.runtime import examples as frozen_examples

@@ -9,9 +9,9 @@ import numpy as np
 from mercato_plugin import Example, Field, InvalidInput, Label, Model, ModelSpec, SpecError, Tensor
 from mercato_server.contract.batch import Array
 from mercato_server.contract.fields import numpy_dtype
+from mercato_server.contract.summary import summary
 from mercato_server.errors import ExportFailed
 from mercato_server.export.graphs import Arrays
-from mercato_server.export.summary import summary
 from mercato_server.runtime.examples import batch_of
 from mercato_server.runtime.runs import GraphRunner
 from mercato_server.runtime.session import Session

@@ -13,11 +13,11 @@ import torch
 
 from mercato_plugin import GraphSpec, Tensor
 from mercato_server.contract.batch import Array
+from mercato_server.contract.summary import summary
 from mercato_server.errors import ExportFailed
 from mercato_server.export import cases, files, tools
 from mercato_server.export.graphs import DEFAULT_OPSET, IR_VERSION, Arrays, ExportedGraph, axis_name
 from mercato_server.export.names import rename_ports
-from mercato_server.export.summary import summary
 from mercato_server.runtime.threads import cpu_limit
 
 

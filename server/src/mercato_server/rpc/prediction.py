@@ -14,6 +14,7 @@ from mercato_server.errors import DeadlineExpired, InvalidRequest, SchemaChanged
 from mercato_server.rpc import request_id
 from mercato_server.rpc.codec import Decoded, SignatureCodec
 from mercato_server.rpc.defaults import fill_absent
+from mercato_server.rpc.gathering import Gathering
 from mercato_server.rpc.parameters import decode_parameters
 from mercato_server.rpc.wire import PREDICT, check_field_count
 from mercato_server.serving.catalog import Catalog, Version
@@ -28,10 +29,12 @@ class Prediction:
     def __init__(self, catalog: Catalog, max_fields: int) -> None:
         self._catalog = catalog
         self._max_fields = max_fields
+        self._gathering = Gathering()
         self._codecs: WeakKeyDictionary[Version, SignatureCodec] = WeakKeyDictionary()
 
     async def predict(self, call: Call) -> bytes:
         """One request, one answer."""
+        await self._gathering.turn()
         message = parse(call.request, self._max_fields)
         call.request_id = request_id.settled(message.request_id or call.metadata.get("x-request-id", ""))
         version = self._version(message)

@@ -20,7 +20,7 @@ from mercato_server.contract.batch import Array, BatchResult, JoinedBatch
 from mercato_server.contract.fields import numpy_dtype
 from mercato_server.contract.plugin import OfferedModel
 from mercato_server.contract.summary import summary
-from mercato_server.errors import LoadFailed, PluginFault
+from mercato_server.errors import InvalidRequest, LoadFailed, PluginFault
 from mercato_server.runtime import examples
 from mercato_server.runtime.runs import GraphRunner
 from mercato_server.runtime.session import Session, open_session
@@ -74,11 +74,14 @@ class Worker:
         for joined in (*map(_joined, batches), *full):
             try:
                 self.run(joined)
-            except PluginFault as error:
+            except (PluginFault, InvalidRequest) as error:
                 raise LoadFailed(f"warm-up of {self._spec.name}: {error.message}") from error
 
     def run(self, joined: JoinedBatch) -> BatchResult:
-        """Compute one batch. Raises PluginFault; rows that the plugin refuses are in `rejected`."""
+        """Compute one batch; rows that the plugin refuses are in `rejected`.
+
+        Raises PluginFault, or InvalidRequest when the plugin refuses the batch without naming rows.
+        """
         rejected: dict[int, tuple[str, str]] = {}
         rows = np.arange(joined.rows)
         while len(rows):
@@ -86,7 +89,9 @@ class Worker:
             try:
                 return _spread(self._run_once(part), rows, joined.rows, rejected)
             except InvalidInput as error:
-                guilty = rows if error.rows is None else rows[[row for row in error.rows if 0 <= row < len(rows)]]
+                if error.rows is None:
+                    raise InvalidRequest.of(f"inputs.{error.field}", error.message, model=self._spec.name) from error
+                guilty = rows[[row for row in error.rows if 0 <= row < len(rows)]]
                 if not len(guilty):
                     raise self._fault(error) from error
                 rejected.update((int(row), (error.field, error.message)) for row in guilty)
@@ -100,7 +105,7 @@ class Worker:
         self._sessions.clear()
 
     def _run_once(self, joined: JoinedBatch) -> BatchResult:
-        batch = _batch(joined)
+        batch = _batch(joined, self._spec.inputs)
         graphs = GraphRunner(self._sessions, self._graphs, self._spec.batch)
         start = time.perf_counter_ns()
         if type(self._model).predict is Model.predict:
@@ -131,9 +136,21 @@ class Worker:
         return PluginFault(f"model {self._spec.name!r} failed{detail} (id {fault})", model=self._spec.name, id=fault)
 
 
-def _batch(joined: JoinedBatch) -> Batch:
+def _batch(joined: JoinedBatch, fields: Mapping[str, Field]) -> Batch:
     remaining = None if joined.deadline is None else joined.deadline - time.monotonic()
-    return Batch(joined.inputs, joined.rows, joined.parameters, joined.lengths, joined.present, remaining)
+    return Batch(_padded(joined, fields), joined.rows, joined.parameters, joined.lengths, joined.present, remaining)
+
+
+def _padded(joined: JoinedBatch, fields: Mapping[str, Field]) -> Mapping[str, Array]:
+    """The inputs; behind the end of ragged rows stands their field's pad, where joining has left zeros."""
+    pads = {name: item.pad for name in joined.lengths if isinstance(item := fields[name], Tensor) and item.pad}
+    inputs = dict(joined.inputs)
+    for name, value in pads.items():
+        array = inputs[name].copy()
+        array[np.arange(array.shape[1]) >= joined.lengths[name][:, None]] = value
+        array.flags.writeable = False
+        inputs[name] = array
+    return inputs
 
 
 def _joined(batch: Batch) -> JoinedBatch:

@@ -101,7 +101,7 @@ def _concatenated(arrays: list[Array]) -> Array:
 
 
 def _widened(array: Array, width: int) -> Array:
-    """Padding cells need no value: preprocess has the lengths."""
+    """The worker, which knows the field's pad, writes it into the new cells."""
     if array.shape[1] == width:
         return array
     return np.pad(array, [(0, 0), (0, width - array.shape[1]), *((0, 0),) * (array.ndim - 2)])

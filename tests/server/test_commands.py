@@ -1,0 +1,57 @@
+"""The server's commands as a shell sees them: documents on standard output, one line of refusal on standard error."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.server.gate import GATE, install
+from tests.server.running import MERCATO
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(MERCATO), *arguments], capture_output=True, text=True, env={**os.environ, **environment}, check=False
+    )
+
+
+def test_what_a_plugin_prints_stays_out_of_the_json(tmp_path: Path) -> None:
+    site = install(tmp_path, "mercato-gate", GATE)
+
+    done = run("plugins", "--json", PYTHONPATH=site, GATE=str(tmp_path), MERCATO_PLUGINS_ALLOW='["mercato-gate"]')
+
+    (gate,) = (row for row in json.loads(done.stdout) if row["plugin"] == "mercato-gate")
+    assert (gate["state"], gate["models"]) == ("LOADED", ["test.gate"])
+    assert "plugins may print" in done.stderr
+
+
+def test_the_demo_answers_with_both_models_certified(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "mercato").symlink_to(store)
+
+    done = run("demo", "--json", XDG_CACHE_HOME=str(tmp_path))
+
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    price, near, far = report["answers"].values()
+    assert abs(price - 8.0) < 0.01
+    assert near > far
+    assert all(text.startswith("source, passed") for text in report["certificates"].values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("serve", "--isolation", "process"), "isolation 'process' is not built yet"),
+        (("serve", "--provider", "tpu"), "provider"),
+        (("export", "no.model"), "model 'no.model' is not installed"),
+        (("certificate", "no.model"), "model 'no.model' is not installed"),
+    ],
+)
+def test_a_refusal_is_one_line_that_says_what_to_do(arguments: tuple[str, ...], says: str, tmp_path: Path) -> None:
+    done = run(*arguments, XDG_CACHE_HOME=str(tmp_path))
+
+    assert done.returncode in (1, 2)
+    assert done.stdout == ""
+    assert says in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
