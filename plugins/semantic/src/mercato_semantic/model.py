@@ -62,7 +62,7 @@ class SentenceEncoderModel(Model):
             outputs={"embedding": Tensor("float32", ("batch", config.hidden), doc="unit vector of the text")},
             graph=_graph(config),
             opset=24,
-            batch=BatchPolicy(max_rows=64, run_rows=32, max_padding=0.25),
+            batch=BatchPolicy(max_rows=64, run_rows=16, max_padding=0.1),
             doc="Sentence encoder: the dot product of two embeddings is their cosine similarity.",
             license="Apache-2.0" if folder is None else "",
             languages=_languages(ctx.settings),

@@ -34,14 +34,15 @@ class Prediction:
 
     async def predict(self, call: Call) -> bytes:
         """One request, one answer."""
-        await self._gathering.turn()
-        message = parse(call.request, self._max_fields)
-        call.request_id = request_id.settled(message.request_id or call.metadata.get("x-request-id", ""))
-        version = self._version(message)
-        codec = self._codec(version)
-        request = _request(message, codec, call.deadline)
-        answer = await self._answer(version, request, call)
-        return _response(message, version, codec, answer, call.request_id)
+        with self._gathering.call():
+            await self._gathering.turn()
+            message = parse(call.request, self._max_fields)
+            call.request_id = request_id.settled(message.request_id or call.metadata.get("x-request-id", ""))
+            version = self._version(message)
+            codec = self._codec(version)
+            request = _request(message, codec, call.deadline)
+            answer = await self._answer(version, request, call)
+            return _response(message, version, codec, answer, call.request_id)
 
     def _version(self, message: prediction_pb2.PredictRequest) -> Version:
         reference = message.model
