@@ -60,7 +60,7 @@ dist: .venv/.ready ## write a wheel and an sdist of every distribution to dist/
 	@for folder in $(DISTRIBUTIONS); do $(BIN)/python -m build --no-isolation --outdir dist $$folder || exit 1; done
 
 docs: .venv/.ready ## check the documents: links, verbs, both languages
-	@$(BIN)/pytest tests/repository/test_documents.py
+	@$(BIN)/pytest tests/docs tests/repository/test_documents.py
 
 clean: ## remove the environments, dist/ and every cache
 	rm -rf .venv .venv-gen dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -61,6 +61,7 @@ class App:
     async def stop(self) -> None:
         """Announce NOT_SERVING, finish what was accepted, end."""
         self._server.health.shut()
+        await self._server.settle_arrivals()
         await self._lifecycle.drain(self._settings.drain_seconds)
         await self._server.stop(grace=1.0)
 

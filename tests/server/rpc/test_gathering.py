@@ -91,6 +91,20 @@ async def test_a_lone_call_waits_once_after_many_and_then_no_more() -> None:
     await calls.answer()
 
 
+async def test_those_that_wait_can_be_released_at_once() -> None:
+    calls = Calls()
+    await calls.arrive(3)
+    await calls.turns(2)
+    assert not calls.is_on_its_way(2)
+
+    calls.gathering.release()
+    await calls.turns(1)
+
+    assert None not in calls.went
+    await calls.turns(2 * LONGEST_QUIET)
+    await calls.answer()
+
+
 async def test_a_call_that_leaves_does_not_hold_up_the_others() -> None:
     calls = Calls()
     await calls.arrive(3)

@@ -44,17 +44,20 @@ class Gathering:
         self._waiting.append(future)
         await future
 
+    def release(self) -> None:
+        """Let every call that waits go on in the loop's next turn."""
+        waiting, self._waiting = self._waiting, []
+        self._last = max(1, len(waiting))
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
     def _look(self, seen: int, quiet: int) -> None:
         count = len(self._waiting)
+        if count == 0:
+            return  # released by somebody else
         quiet = quiet + 1 if count == seen else 0
         if quiet < min(LONGEST_QUIET, 4 * max(self._in_flight, self._last)) and count < LARGEST:
             asyncio.get_running_loop().call_soon(self._look, count, quiet)
         else:
-            self._release()
-
-    def _release(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        self._last = len(waiting)
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
+            self.release()

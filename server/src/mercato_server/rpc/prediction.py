@@ -44,6 +44,11 @@ class Prediction:
             answer = await self._answer(version, request, call)
             return _response(message, version, codec, answer, call.request_id)
 
+    async def settle_arrivals(self) -> None:
+        """Return when every call that has arrived was admitted or refused."""
+        self._gathering.release()
+        await asyncio.sleep(0)
+
     def _version(self, message: prediction_pb2.PredictRequest) -> Version:
         reference = message.model
         selector = reference.WhichOneof("selector")

@@ -47,9 +47,9 @@ class DataServer:
         self.health = Health()
         self._server = grpc.aio.server(options=_options(limits))
         guard = Guard(limits.default_deadline)
-        prediction = Prediction(catalog, limits.fields)
+        self._prediction = Prediction(catalog, limits.fields)
         methods = CatalogMethods(catalog, limits.fields)
-        self._register(PREDICTION, {"Predict": guard.unary(f"/{PREDICTION}/Predict", prediction.predict)})
+        self._register(PREDICTION, {"Predict": guard.unary(f"/{PREDICTION}/Predict", self._prediction.predict)})
         self._register(
             CATALOG,
             {
@@ -69,6 +69,10 @@ class DataServer:
             raise ConfigError(f"cannot listen on {address}: the port is taken or the address is not this machine's")
         await self._server.start()
         return port
+
+    async def settle_arrivals(self) -> None:
+        """Return when every call that has arrived was admitted or refused; to be called before draining."""
+        await self._prediction.settle_arrivals()
 
     async def stop(self, grace: float) -> None:
         """Refuse new calls, give running ones `grace` seconds, end."""
