@@ -2,6 +2,7 @@
 
 import json
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,15 @@ from mercato.v1 import catalog_pb2, prediction_pb2
 from mercato_client.cli.app import app
 from mercato_client.cli.document import jsonable
 from mercato_client.cli.example import example_call
+from mercato_client.cli.lazy import GROUP, SHIPPED
 from mercato_client.client import Client
 
 NO_RETRY = (("grpc-retry-pushback-ms", "-1"),)
 
 
-def mercato(*arguments: str) -> Result:
-    return CliRunner().invoke(app, list(arguments), prog_name="mercato", env={"COLUMNS": "200", "TERM": "dumb"})
+def mercato(*arguments: str, width: int = 200) -> Result:
+    environment = {"COLUMNS": str(width), "TERM": "dumb"}
+    return CliRunner().invoke(app, list(arguments), prog_name="mercato", env=environment)
 
 
 def predict(server: FakeServer, *arguments: str) -> Result:
@@ -59,6 +62,13 @@ def test_predict_puts_texts_into_the_text_input(server: FakeServer) -> None:
     assert "红色跑鞋" in done.stdout
 
 
+def test_one_text_input_has_one_source(server: FakeServer) -> None:
+    server.offer("semantic.encoder", text("query"))
+    done = predict(server, "semantic.encoder", "--text", "a", "--input", '{"query": ["b"]}')
+    assert done.exit_code == 2 and server.requests == []
+    assert done.stderr == "mercato: --text: input 'query' is in --input too; expected one of them\n"
+
+
 def test_predict_takes_paths_for_images(server: FakeServer, tmp_path: Path) -> None:
     server.offer("vision.tags", image("photo"))
     path = tmp_path / "photo.jpg"
@@ -87,6 +97,11 @@ def test_predict_types_parameters_by_the_signature(server: FakeServer) -> None:
         (("--input", "{"), "--input: not valid JSON: "),
         (("--input", "[1]"), '--input: got a JSON list, expected an object such as {"x": [[4.0]]}'),
         (("--input", "@/no/such"), "--input: '/no/such' cannot be read: No such file or directory"),
+        (("--input", "[" * 3000), "--input: lists are nested too deeply"),
+        (("--input", '{"x": 1, "x": 2}'), "--input: key 'x' is given twice"),
+        (("--input", '{"x": {"a": 1, "a": 2}}'), "--input: key 'a' is given twice"),
+        (("--parameter", "k=1", "--parameter", "k=2"), "--parameter: 'k' is given twice"),
+        (("--input", '{"x": 1}', "--timeout", "inf"), "timeout: got inf, expected a number of seconds"),
         (("--text", "a"), "--text: the model has 0 text inputs, expected one; use --input (its inputs: x)"),
         (("--parameter", "k"), "--parameter: got 'k', expected name=value"),
         ((), "inputs.x: missing; the input is required"),
@@ -137,6 +152,25 @@ def test_models_lists_all_with_state_and_reason(server: FakeServer) -> None:
     document = json.loads(mercato("models", "--server", server.address, "--json").stdout)
     assert [model["name"] for model in document["models"]] == ["pricing.linear", "shop.rank"]
     assert document["refused_plugins"][0]["code"] == "IMPORT_FAILED"
+
+
+@pytest.mark.parametrize("arguments", [(), ("shop.learned-ranking",)])
+def test_names_and_states_stay_whole_at_80_columns(server: FakeServer, arguments: tuple[str, ...]) -> None:
+    features = numbers("catalogue_features", "FP32", doc="A long text about these features of the catalogue.")
+    version = server.offer("shop.learned-ranking", features).versions[0]
+    version.reason = "a reason that is far longer than a line of the table leaves room for " * 2
+    version.certificate.CopyFrom(catalog_pb2.Certificate(kind=catalog_pb2.CERTIFICATE_KIND_SELF, passed=True))
+    shown = mercato("models", *arguments, "--server", server.address, width=80).stdout
+    table = shown.partition("Call it from Python")[0]
+    expected = ("shop.learned-ranking", "AVAILABLE", *(("catalogue_features",) if arguments else ("pricing.linear",)))
+    for word in expected:
+        assert word in table
+    assert max(map(len, table.splitlines())) <= 80
+
+
+def test_a_name_too_long_for_the_table_folds_and_is_not_cut(server: FakeServer) -> None:
+    server.offer("shop." + "x" * 95, numbers("x", "FP32"))
+    assert mercato("models", "--server", server.address, width=80).stdout.count("x") == 95
 
 
 def test_models_shows_one_with_its_signature(server: FakeServer) -> None:
@@ -218,6 +252,18 @@ def test_added_commands_are_listed_without_being_imported() -> None:
         for expected in ("predict", "models", "greet", "many", "broken", "Added by mercato-added."):
             assert expected in done.stdout
     assert "added_command" not in sys.modules
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_help_says_what_the_servers_commands_do(name: str) -> None:
+    entry = next(entry for entry in entry_points(group=GROUP) if entry.name == name)
+    assert f"{(entry.load().__doc__).split(chr(10))[0]}" == SHIPPED[name]
+    assert SHIPPED[name] in mercato("--help").stdout
+
+
+def test_the_table_of_help_texts_has_every_command_of_the_server() -> None:
+    shipped = [entry.name for entry in entry_points(group=GROUP) if entry.value.startswith("mercato_server.")]
+    assert sorted(shipped) == sorted(SHIPPED)
 
 
 @pytest.mark.usefixtures("added")

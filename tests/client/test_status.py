@@ -55,7 +55,6 @@ def raised(client: Client, server: FakeServer, *failures: Failure) -> MercatoErr
         (StatusCode.PERMISSION_DENIED, "", PermissionDenied),
         (StatusCode.UNAUTHENTICATED, "", PermissionDenied),
         (StatusCode.INTERNAL, "PLUGIN_FAULT", ServerError),
-        (StatusCode.UNIMPLEMENTED, "UNSUPPORTED", ServerError),
         (StatusCode.UNKNOWN, "", ServerError),
     ],
 )
@@ -65,6 +64,12 @@ def test_codes_and_reasons(
     error = raised(client, server, Failure(code, "the server's words", reason, trailing=NO_RETRY))
     assert type(error) is kind and error.message == "the server's words" and error.reason == reason
     assert len(server.requests) == 1
+
+
+def test_a_call_that_the_server_does_not_know_is_its_error(client: Client, server: FakeServer) -> None:
+    error = raised(client, server, Failure(StatusCode.UNIMPLEMENTED))
+    assert type(error) is ServerError
+    assert error.message == f"the server at {server.address} does not offer this call"
 
 
 def test_violations_are_read(client: Client, server: FakeServer) -> None:
@@ -146,5 +151,5 @@ def test_the_service_config_is_what_grpc_accepts(client: Client) -> None:
 
 @pytest.mark.parametrize("kind", list(CODES))
 def test_every_error_of_the_server_has_its_exception(kind: type[errors.RequestError]) -> None:
-    assert kind.reason in _BY_REASON or kind is errors.Unsupported
+    assert kind.reason in _BY_REASON
     assert CODES[kind] in _BY_CODE or CODES[kind] is StatusCode.INTERNAL

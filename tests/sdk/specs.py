@@ -1,7 +1,9 @@
 """Specifications by chance, for tests of their frozen form."""
 
+from dataclasses import replace
 from typing import Any
 
+from hypothesis import assume
 from hypothesis import strategies as st
 
 from mercato_plugin import (
@@ -17,6 +19,7 @@ from mercato_plugin import (
     Label,
     ModelSpec,
     Parameter,
+    Str,
     Tensor,
     Text,
 )
@@ -78,18 +81,32 @@ parameters: st.SearchStrategy[Parameter] = st.one_of(
     ),
     st.builds(Bool, st.booleans(), doc=st.text(max_size=9)),
     names.map(lambda choices: Choice(choices[0], choices)),
+    st.builds(Str, st.text(max_size=9)),
 )
-graphs = st.builds(
-    lambda inputs, outputs: GraphSpec(inputs=inputs, outputs=outputs, lengths=next(iter(inputs))),
-    st.dictionaries(words, tensors(), min_size=1, max_size=2),
-    st.dictionaries(words, tensors(), min_size=1, max_size=2),
-)
+
+
+@st.composite
+def graphs_of_one_ragged_axis(draw: st.DrawFn) -> GraphSpec:
+    inputs = draw(st.dictionaries(words, tensors(), min_size=1, max_size=2))
+    outputs = draw(st.dictionaries(words, tensors(), min_size=1, max_size=2))
+    assume(len({item.axes[1] for item in inputs.values() if item.ragged}) < 2)
+    some = any(item.ragged for item in inputs.values())
+    return GraphSpec(inputs=inputs, outputs=outputs, lengths=next(iter(inputs)) if some else None)
+
+
+@st.composite
+def with_tolerance(draw: st.DrawFn, specs: st.SearchStrategy[ModelSpec]) -> ModelSpec:
+    spec = draw(specs)
+    return replace(spec, tolerance=draw(st.dictionaries(st.sampled_from(list(spec.outputs)), st.floats(0.0, 1.0))))
+
+
+graphs = graphs_of_one_ragged_axis()
 policies = st.builds(
     BatchPolicy,
     max_rows=st.integers(1, 99), max_cost=st.none() | st.integers(1, 99), run_rows=st.none() | st.integers(1, 9),
     max_padding=st.sampled_from([0.0, 0.25, 0.5]),
 )  # fmt: skip
-specifications = st.builds(
+without_tolerance = st.builds(
     ModelSpec,
     name=st.builds(lambda a, b: f"{a}.{b}", words, words),
     version=st.integers(1, 2**31 - 1),
@@ -98,10 +115,10 @@ specifications = st.builds(
     parameters=st.dictionaries(words, parameters, max_size=3),
     graph=st.none() | graphs | st.dictionaries(words, graphs, min_size=1, max_size=2),
     batch=policies,
-    tolerance=st.dictionaries(words, st.floats(0.0, 1.0), max_size=2),
     quality=st.none() | st.floats(0, 1),
     opset=st.none() | st.integers(17, 24),
     doc=st.text(max_size=9),
     license=st.text(max_size=9),
     languages=st.lists(st.sampled_from(["en", "zh"]), max_size=2).map(tuple),
 )
+specifications = with_tolerance(without_tolerance)

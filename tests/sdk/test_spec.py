@@ -26,6 +26,8 @@ from mercato_plugin.fields import elements
 
 X = Tensor("float32", ("batch", 2))
 LENGTH = Axis("length", max=4)
+IDS = Tensor("int64", ("batch", LENGTH), ragged=True)
+MARKS = Tensor("int64", ("batch", Axis("marks", max=4)), ragged=True)
 
 
 def spec(**changed: Any) -> ModelSpec:
@@ -59,6 +61,14 @@ BAD: list[tuple[Callable[[], Any], str]] = [
     (lambda: BatchPolicy(max_padding=1.0), r"batch.max_padding must be in \[0, 1\), got 1.0"),
     (lambda: GraphSpec(inputs={}, outputs={"y": X}), "a graph needs at least one input and one output"),
     (lambda: GraphSpec(inputs={"x": X}, outputs={"y": X}, lengths="n"), "lengths names 'n', which is not an input"),
+    (lambda: GraphSpec(inputs={"x": X, "n": X}, outputs={"y": X}, lengths="n"), "no input of the graph is ragged"),
+    (lambda: GraphSpec(inputs={"a": IDS, "b": MARKS}, outputs={"y": X}), "ragged inputs 'a', 'b' have different axes"),
+    (lambda: spec(tolerance={"y": float("nan")}), "tolerance of 'y' must be a finite number of at least 0, got nan"),
+    (lambda: spec(tolerance={"y": float("inf")}), "tolerance of 'y' must be a finite number of at least 0, got inf"),
+    (lambda: spec(tolerance={"y": -1e-5}), "tolerance of 'y' must be a finite number of at least 0, got -1e-05"),
+    (lambda: spec(tolerance={"y": "1"}), "tolerance of 'y' must be a finite number of at least 0, got '1'"),
+    (lambda: spec(tolerance={"z": 1e-5}), r"tolerance names 'z'; the outputs are \['y'\]"),
+    (lambda: spec(graph=GraphSpec(inputs={"x": X}, outputs={"h": X}), tolerance={"z": 0}), r"outputs are \['h', 'y'\]"),
     *((lambda name=name: spec(name=name), f"model name '{name}' must be two lower-case words") for name in (
         "tiny", "Shop.tiny", "shop.tiny.x", "shop.1tiny", "shop..tiny", "shop.tiny ", "shop/tiny", "shöp.tiny", ".tiny",
         "shop." + "x" * 60, "",
@@ -77,7 +87,7 @@ BAD: list[tuple[Callable[[], Any], str]] = [
     (lambda: spec(outputs={"y": Text(optional=True)}), "output 'y' cannot be shared or optional"),
     (lambda: spec(inputs={"x": "float32"}), "'x' is str, expected one of Tensor, Text, Image, Label"),
     (lambda: spec(outputs={"y": Int()}), "'y' is Int, expected one of Tensor, Text, Image, Label"),
-    (lambda: spec(parameters={"k": 10}), "'k' is int, expected one of Int, Float, Bool, Choice"),
+    (lambda: spec(parameters={"k": 10}), "'k' is int, expected one of Int, Float, Bool, Choice, Str"),
 ]  # fmt: skip
 
 

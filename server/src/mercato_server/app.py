@@ -9,6 +9,7 @@ from mercato_server.config import Settings
 from mercato_server.contract.state import State
 from mercato_server.control.lifecycle import Lifecycle, OnProgress, Resources, settled
 from mercato_server.errors import StartupError
+from mercato_server.plugins.daemon import in_daemon_thread
 from mercato_server.plugins.host import Policy, discover
 from mercato_server.rpc.server import DataServer, Limits
 from mercato_server.runtime.providers import choose
@@ -50,11 +51,13 @@ class App:
         self.port = await self._server.start(self._settings.listen)
         on_listening(self.port)
         policy = Policy(self._settings.plugins_allow, self._settings.plugins_deny)
-        discovery = await asyncio.to_thread(discover, policy, self._settings.plugin)
+        discovery = await in_daemon_thread(discover, policy, self._settings.plugin)
         for refusal in discovery.refused:
             level = logging.INFO if refusal.code in UNWANTED else logging.WARNING
             log.log(level, "plugin %s refused: %s: %s", refusal.plugin.distribution, refusal.code, refusal.reason)
         await self._lifecycle.bring_up(discovery)
+        for fault in self._stray_overrides():
+            log.warning("%s", fault)
         if self._settings.strict and (failures := self._failures()):
             raise StartupError("refusing to serve (strict): " + "; ".join(failures))
 
@@ -74,12 +77,29 @@ class App:
         self._server.health.set("", available and settled(self.catalog) and not is_refused)
 
     def _failures(self) -> list[str]:
-        """What `strict` does not accept: refused plugins that the operator did not exclude, and failed models."""
+        """What `strict` does not accept: plugins refused though the operator wants them, failures, stray overrides."""
         refused = [r for r in self.catalog.refused if r.code not in UNWANTED]
         failed = [version for version in self.catalog.versions() if version.status.state is State.FAILED]
         return [
             *(f"{refusal.plugin.distribution}: {refusal.reason}" for refusal in refused),
             *(f"{version.name}: {version.status.reason}" for version in failed),
+            *self._stray_overrides(),
+        ]
+
+    def _stray_overrides(self) -> list[str]:
+        """Settings of models that are not there, and labels of versions that are not there."""
+        models = self.catalog.models
+        return [
+            *(
+                f"[models.{name!r}] names a model that is not installed"
+                for name in sorted(self._settings.models.keys() - models.keys())
+            ),
+            *(
+                f"[models.{name!r}] label {label!r} means version {number}, which is not installed"
+                for name, overrides in self._settings.models.items()
+                for label, number in overrides.labels.items()
+                if name in models and number not in models[name]
+            ),
         ]
 
 

@@ -1,25 +1,48 @@
 """Settings: frozen, read once from flags, the environment and mercato.toml, in that order of precedence."""
 
+import ipaddress
+import json
 import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from packaging.utils import canonicalize_name
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
 
 from mercato_plugin import Secret
 from mercato_server.errors import ConfigError
 
 DEFAULT_FILE = "mercato.toml"
+MAX_PORT = 65_535
 PLUGIN_PREFIX = "MERCATO_PLUGINS__"
 
 
 def default_store() -> Path:
     """`$XDG_CACHE_HOME/mercato`, else `~/.cache/mercato`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mercato"
+
+
+def _listed(value: Any) -> Any:
+    """A list as the environment writes it: JSON, or names with commas between them."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return json.loads(value)
+    return [name for part in value.split(",") if (name := part.strip())]
+
+
+Names = TypeVar("Names", bound=tuple[str, ...] | None)
+Listed = Annotated[Names, NoDecode, BeforeValidator(_listed)]
 
 
 class ModelSettings(BaseModel):
@@ -41,10 +64,10 @@ class Settings(BaseSettings):
         "auto", description="Execution provider. Asking for one that does not come up is a refusal; auto falls back."
     )
     strict: bool = Field(False, description="Refuse to start when a plugin is refused or a model fails.")
-    plugins_allow: tuple[str, ...] | None = Field(
+    plugins_allow: Listed[tuple[str, ...] | None] = Field(
         None, description="Distributions that may be loaded; not given = all."
     )
-    plugins_deny: tuple[str, ...] = Field((), description="Distributions that are never loaded.")
+    plugins_deny: Listed[tuple[str, ...]] = Field((), description="Distributions that are never loaded.")
     threads: int = Field(0, ge=0, description="Cores that one run may use; 0 = the container's limit.")
     max_message_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="Largest message in either direction.")
     max_message_fields: int = Field(65_536, ge=64, description="Most protobuf fields in one message.")
@@ -57,6 +80,15 @@ class Settings(BaseSettings):
     plugins: dict[str, dict[str, Any]] = Field({}, description="Settings of plugins, by distribution name.")
     models: dict[str, ModelSettings] = Field({}, description="Overrides of models, by model name.")
 
+    @field_validator("listen")
+    @classmethod
+    def _check_listen(cls, listen: str) -> str:
+        host, colon, port = listen.rpartition(":")
+        # gRPC takes a port beyond 65535 modulo 65536, and no port at all as 443.
+        if not (host and colon and port.isascii() and port.isdigit() and int(port) <= MAX_PORT):
+            raise ValueError(f"got {listen!r}, expected host:port with a port from 0 to {MAX_PORT}")
+        return listen
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -67,8 +99,16 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags first, then the environment, then the file."""
-        path = Path(os.environ.get("MERCATO_CONFIG", DEFAULT_FILE))
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path)
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, _file())
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the data port is open to this machine alone."""
+        host = self.listen.rpartition(":")[0].strip("[]")
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
 
     def plugin(self, distribution: str) -> Mapping[str, Any]:
         """What the operator set for one distribution; the environment wins over the file.
@@ -96,17 +136,23 @@ def load(**flags: Any) -> Settings:
         details = error.errors(include_input=False, include_url=False)
         faults = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in details)
         raise ConfigError("; ".join(faults)) from None
+    except SettingsError as error:
+        raise ConfigError(f"{error}: tables are written as JSON in the environment") from None
+
+
+def _file() -> Path:
+    return Path(os.environ.get("MERCATO_CONFIG") or DEFAULT_FILE)
 
 
 def _check_file() -> None:
     """Give a broken or missing settings file a clear word."""
-    given = os.environ.get("MERCATO_CONFIG")
-    path = Path(given or DEFAULT_FILE)
-    if not path.exists():
-        if given:
-            raise ConfigError("the file that MERCATO_CONFIG names does not exist")
-        return
+    path = _file()
     try:
         tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if os.environ.get("MERCATO_CONFIG"):
+            raise ConfigError("the file that MERCATO_CONFIG names does not exist") from None
+    except OSError as error:
+        raise ConfigError(f"{path.name} cannot be read: {error.strerror}; expected a TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path.name} is not valid TOML: {error}") from None

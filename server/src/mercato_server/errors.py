@@ -8,9 +8,8 @@ MercatoError
 │   ├── ModelFailed         known, but it failed
 │   ├── SchemaChanged       the caller was generated from another signature
 │   ├── Overloaded          no permit free; come back after `retry_after`
-│   ├── DeadlineExpired     the deadline passed before the run; nothing was executed
+│   ├── DeadlineExpired     the deadline passed before the answer was ready
 │   ├── Draining            the server is stopping
-│   ├── Unsupported         this server does not offer that
 │   └── PluginFault         the plugin's code or graph failed; `id` finds the log entry
 └── StartupError            a model or the server cannot start
     ├── ConfigError         a setting is wrong
@@ -105,7 +104,7 @@ class Overloaded(RequestError):
 
 
 class DeadlineExpired(RequestError):
-    """The deadline passed before the run started; nothing was executed."""
+    """The deadline passed; the text says whether the request may have run."""
 
     reason = "DEADLINE_EXPIRED"
 
@@ -114,12 +113,6 @@ class Draining(RequestError):
     """The server or the model is stopping; another server may answer."""
 
     reason = "DRAINING"
-
-
-class Unsupported(RequestError):
-    """This server does not offer that."""
-
-    reason = "UNSUPPORTED"
 
 
 class PluginFault(RequestError):

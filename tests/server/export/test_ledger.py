@@ -51,6 +51,25 @@ def test_one_case_near_zero_is_measured_by_the_usual_size() -> None:
     assert ledger.verdict()[0].rel_l2 == pytest.approx(1e-7)
 
 
+def test_what_the_author_gave_is_measured_by_its_own_size() -> None:
+    ledger = Ledger("shop.tiny", {"y": 1e-5})
+    ledger.add("y", CASE, np.array([100.0]), np.array([100.0]))
+    ledger.add("y", Case("examples", {}), np.array([1.1e-3]), np.array([1e-3]), given=True)
+
+    with pytest.raises(ParityFailed, match="fails check 'examples'.*relative L2 error 0.1, tolerance 1e-05"):
+        ledger.verdict()
+
+
+def test_what_the_author_gave_is_no_usual_size() -> None:
+    ledger = Ledger("shop.tiny", {"y": 1e-5})
+    ledger.add("y", CASE, np.array([1.1]), np.array([1.0]))
+    for _ in range(3):
+        ledger.add("y", Case("examples", {}), np.array([1e9]), np.array([1e9]), given=True)
+
+    with pytest.raises(ParityFailed, match="relative L2 error 0.1"):
+        ledger.verdict()
+
+
 @pytest.mark.parametrize("dtype", [np.int64, np.bool_, object])
 def test_types_without_fractions_agree_exactly(dtype: type) -> None:
     left: Array = np.array([0, 1, 1, 1], dtype)
@@ -75,10 +94,33 @@ def test_each_axis_meets_its_maximum_alone_and_no_case_is_too_large() -> None:
     tried = cases.sizes_to_try(graph(Axis("length", 512), Axis("width", 9)), max_rows=100_000)
 
     assert {1, 2, 3, 7} <= {sizes["batch"] for sizes in tried}
-    assert {1, 2, 171, 512} <= {sizes["length"] for sizes in tried}
+    assert {1, 2, 171, 512} < {sizes["length"] for sizes in tried} - {5}
     assert {1, 2, 3, 9} <= {sizes["width"] for sizes in tried}
     assert not any(sizes["length"] == 512 and sizes["width"] == 9 for sizes in tried)
     assert all(np.prod(list(sizes.values())) <= cases.MAX_CELLS for sizes in tried)
+
+
+def test_one_size_between_the_others_is_tried_too() -> None:
+    tried = cases.sizes_to_try(graph(Axis("length", 64)), max_rows=32)
+
+    (rows,) = {sizes["batch"] for sizes in tried} - {1, 2, 3, 7, 32}
+    (length,) = {sizes["length"] for sizes in tried} - {1, 2, 5, 21, 64}
+    assert 7 < rows < 32 and 2 < length < 64
+    assert tried == cases.sizes_to_try(graph(Axis("length", 64)), max_rows=32)
+
+
+def test_no_size_lies_between_neighbours() -> None:
+    tried = cases.sizes_to_try(graph(Axis("length", 3)), max_rows=8)
+
+    assert {sizes["batch"] for sizes in tried} == {1, 2, 3, 7, 8}
+    assert {sizes["length"] for sizes in tried} == {1, 2, 3}
+
+
+def test_bytes_without_bounds_have_their_whole_range() -> None:
+    for dtype, low, high in (("uint8", 0, 255), ("int8", -128, 127)):
+        spec = GraphSpec(inputs={"x": Tensor(dtype, ("batch", 9))}, outputs=graph().outputs)
+        values = cases.make(spec, {"batch": 500}, seed=1).arrays["x"]
+        assert (values.min(), values.max()) == (low, high)
 
 
 def test_an_axis_beyond_the_limit_is_cut() -> None:

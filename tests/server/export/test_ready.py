@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tests.server.export.conftest import Export, Made
 
-from mercato_plugin import Batch, BuildContext, Example, InvalidInput, LoadContext, ModelSpec, Tensor
+from mercato_plugin import Batch, BuildContext, Example, InvalidInput, Label, LoadContext, ModelSpec, Tensor
 from mercato_server.errors import ExportFailed, ParityFailed
 
 ROW = Tensor("float32", ("batch", 3))
@@ -110,6 +110,72 @@ def test_a_graph_that_is_not_what_was_declared_is_refused(
 def test_a_graph_that_answers_nan_is_refused(export: Export, tmp_path: Path) -> None:
     with pytest.raises(ParityFailed, match="fails check 'shapes'.*not a finite number"):
         export(SPEC, lambda ctx: write(tmp_path / "m", op="Pow", weight=0.3))
+
+
+def test_a_graph_that_answers_infinity_is_refused(export: Export, tmp_path: Path) -> None:
+    with pytest.raises(ParityFailed, match="fails check 'shapes'.*not a finite number"):
+        export(SPEC, lambda ctx: write(tmp_path / "m", op="Div", weight=0))
+
+
+@pytest.mark.parametrize(
+    ("recorded", "kind"),
+    [
+        ([{}], "self"),
+        ([{"y": WEIGHT}, {}], "self"),
+        ([{"y": WEIGHT}, {"z": WEIGHT}], "recorded"),
+        ([{"y": WEIGHT, "z": WEIGHT}], "recorded"),
+    ],
+)
+def test_only_a_model_whose_every_output_was_compared_is_recorded(
+    export: Export, tmp_path: Path, recorded: list[dict[str, Any]], kind: str
+) -> None:
+    spec = ModelSpec(name="shop.ready", inputs={"x": ROW}, outputs={"y": ROW, "z": ROW}, graph=SPEC.graphs["model"])
+    examples = [Example({"x": [[1, 1, 1]]}, outputs=outputs) for outputs in recorded]
+
+    assert export(spec, lambda ctx: write(tmp_path / "m"), examples, kind=Twice).certificate.kind == kind
+
+
+class Twice(Made):
+    """Answers the graph's one output under two names."""
+
+    def postprocess(self, outputs: Any, batch: Batch) -> Any:
+        return {"y": outputs["y"], "z": outputs["y"]}
+
+
+COUNT = Tensor("int64", ("batch", 3))
+COLORS = Label(("red", "green", "blue"), ("batch", 3))
+
+
+class Counting(Made):
+    """Answers the graph's output as whole numbers."""
+
+    def postprocess(self, outputs: Any, batch: Batch) -> Any:
+        return {"n": outputs["y"].astype(np.int64)}
+
+
+def answered(export: Export, tmp_path: Path, item: Tensor | Label, value: Any) -> str:
+    spec = ModelSpec(name="shop.ready", inputs={"x": ROW}, outputs={"n": item}, graph=SPEC.graphs["model"])
+    given = [Example({"x": [[0, 0.5, 0.7]]}, outputs={"n": value})]
+    return export(spec, lambda ctx: write(tmp_path / "m"), given, kind=Counting).certificate.kind
+
+
+def test_recorded_values_are_compared_as_they_are(export: Export, tmp_path: Path) -> None:
+    assert answered(export, tmp_path, COUNT, [[0, 1, 2]]) == "recorded"
+    assert answered(export, tmp_path, COLORS, [["red", "green", "blue"]]) == "recorded"
+    with pytest.raises(ParityFailed, match="output 'n' fails check 'examples'"):
+        answered(export, tmp_path, COUNT, [[0, 1.9, 2]])
+
+
+@pytest.mark.parametrize(
+    ("item", "value"), [(COUNT, [[0, 1, 2], [1]]), (COLORS, [["red", "green", "grey"]]), (COLORS, [[0, 1.9, 2]])]
+)
+def test_recorded_values_that_cannot_be_compared_are_named(
+    export: Export, tmp_path: Path, item: Tensor | Label, value: Any
+) -> None:
+    with pytest.raises(
+        ExportFailed, match="model 'shop.ready': the recorded output 'n' of an example cannot be compared"
+    ):
+        answered(export, tmp_path, item, value)
 
 
 def saving(tmp_path: Path, name: str) -> Any:

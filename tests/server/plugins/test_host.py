@@ -10,6 +10,7 @@ from tests.server.plugins.conftest import Discover, Install
 from tests.server.plugins.installed import HOOK, plugin
 
 from mercato_server.contract.plugin import Discovery
+from mercato_server.plugins.daemon import in_daemon_thread
 from mercato_server.plugins.host import Policy
 
 GOOD = plugin("good")
@@ -233,6 +234,23 @@ def test_a_plugin_that_offers_a_name_twice_clashes_with_itself(add: Install, fou
     code, reason = only_refusal(found())
 
     assert code == "NAME_CLASH" and "'shop.twice' of mercato-bad 1.0" in reason
+    assert reason.endswith("; mercato-bad offers the name twice; rename one of its models")
+
+
+async def test_an_interrupt_that_a_plugin_raises_is_its_own_fault(add: Install, found: Discover) -> None:
+    """The server discovers beside the main thread, and Ctrl-C never arrives there."""
+    add("mercato-bad", "raise KeyboardInterrupt")
+    add("mercato-good", GOOD)
+    discovery = await in_daemon_thread(found)
+
+    assert only_refusal(discovery) == ("IMPORT_FAILED", "mercato-bad cannot be imported: KeyboardInterrupt")
+    assert [offered.spec.name for offered in discovery.models] == ["shop.good"]
+
+
+def test_an_interrupt_on_the_main_thread_goes_through(add: Install, found: Discover) -> None:
+    add("mercato-bad", "raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        found()
 
 
 def test_a_denied_plugin_is_never_imported(add: Install, found: Discover) -> None:

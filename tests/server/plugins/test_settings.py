@@ -5,10 +5,13 @@ from typing import Any
 
 import pytest
 from tests.server.plugins.conftest import Discover, Install
-from tests.server.plugins.installed import plugin
+from tests.server.plugins.installed import HOOK, plugin
 
 from mercato_plugin import Secret
+from mercato_plugin.settings import build_settings
 from mercato_server import config
+from mercato_server.export.job import find_offered
+from mercato_server.export.request import ExportRequest
 
 SETTINGS = """
     @dataclass(frozen=True)
@@ -125,3 +128,55 @@ def test_settings_for_a_plugin_without_any_are_refused(add: Install, found: Disc
 
     assert refusal.code == "SETTINGS_INVALID"
     assert "unknown settings ['top']; known are []" in refusal.reason
+
+
+OPTIONAL = """
+    @dataclass(frozen=True)
+    class settings:
+        token: HINT = setting(None, doc="for the price list")
+"""
+
+
+@pytest.mark.parametrize("hint", ["Secret | None", "Annotated[Secret | None, 'doc']", "Optional[Annotated[Secret, 1]]"])
+def test_an_optional_secret_is_a_secret(
+    add: Install, found: Discover, monkeypatch: pytest.MonkeyPatch, hint: str
+) -> None:
+    code = "from typing import Annotated, Optional\n" + plugin("made", OPTIONAL.replace("HINT", hint))
+    add("mercato-made", code)
+    [refusal] = [r for r in found(lambda name: {"token": "hush-hush"}).refused if r.code != "DENIED"]
+    [absent] = found().models
+    monkeypatch.setenv("MERCATO_PLUGINS__MERCATO_MADE__TOKEN", "hush-hush")
+    [given] = found(config.load().plugin).models
+
+    assert refusal.code == "SETTINGS_INVALID" and "secret 'token' must come from" in refusal.reason
+    assert isinstance(given.settings.token, Secret) and given.settings.token == "hush-hush"
+    assert build_settings(given.settings) == build_settings(absent.settings) == {}
+
+
+SIBLINGS = """
+    @dataclass(frozen=True)
+    class settings:
+        region: str = setting(doc="where")
+        token: Secret | None = setting(None, doc="for the price list")
+
+
+class Other(Model):
+    spec = replace(SPEC, name="shop.other")
+
+    @dataclass(frozen=True)
+    class settings:
+        top: int = setting(doc="how many")
+"""
+
+
+def test_a_model_is_found_again_for_its_export_beside_one_with_other_settings(
+    add: Install, found: Discover, tmp_path: Path
+) -> None:
+    add("mercato-made", plugin("made", SIBLINGS, HOOK.replace("[Made()]", "[Made(), Other()]")))
+    given = {"region": "eu", "top": 3, "token": Secret("hush-hush")}
+
+    for offered in found(lambda name: given).models:
+        request = ExportRequest.from_json(ExportRequest.of(offered, tmp_path, "a" * 64).to_json())
+        again = find_offered(request)
+        assert (again.spec, vars(again.settings)) == (offered.spec, vars(offered.settings))
+        assert "hush-hush" not in repr(offered)

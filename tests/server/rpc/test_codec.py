@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from mercato.v1 import tensor_pb2
-from mercato_plugin import Axis, BatchPolicy, Field, Image, Label, ModelSpec, Tensor, Text
+from mercato_plugin import Axis, BatchPolicy, Field, Image, Label, ModelSpec, SpecError, Tensor, Text
 from mercato_server.contract.batch import Array
 from mercato_server.contract.fields import numpy_dtype
 from mercato_server.errors import InvalidRequest
@@ -244,3 +244,57 @@ def test_any_tensors_are_decoded_to_the_signature_or_refused(tensors: list[tenso
             assert len(array) == got.rows <= 8
         inputs, present = fill_absent(MIXED.spec, got)
         assert inputs.keys() == present.keys() == MIXED.inputs.keys()
+
+
+LONG = Axis("length", max=1_000_000)
+
+
+def ragged_request(longest: int, rows: int) -> list[tensor_pb2.NamedTensor]:
+    """One row of `longest` int8 zeros, the others empty."""
+    tensor = tensor_pb2.Tensor(
+        dtype=WIRE["int8"], shape=[rows, longest], data=bytes(longest), row_lengths=[longest, *[0] * (rows - 1)]
+    )
+    return [tensor_pb2.NamedTensor(name="x", tensor=tensor)]
+
+
+def test_a_small_message_cannot_ask_for_much_padding() -> None:
+    ragged = Tensor("int8", ("batch", LONG), ragged=True)
+    spec = ModelSpec(name="a.b", inputs={"x": ragged}, outputs={"y": ragged}, batch=BatchPolicy(max_rows=64))
+    wide = SignatureCodec(spec)
+
+    assert wide.decode(ragged_request(1_000_000, 16)).arrays["x"].nbytes == 16_000_000
+    assert wide.decode(ragged_request(200_000, 64)).arrays["x"].nbytes == 12_800_000
+    with pytest.raises(InvalidRequest, match="got 1000000 bytes that padding .* would make 64000000, expected at most"):
+        wide.decode(ragged_request(1_000_000, 64))
+
+
+def test_free_axes_are_those_that_joining_cannot_widen() -> None:
+    inner = Axis("width", max=5)
+    mixed = codec(
+        x=Tensor("int8", ("batch", LONG, inner), ragged=True),
+        flat=Tensor("int8", ("batch", LONG), ragged=True),
+        plain=Tensor("int8", ("batch", inner)),
+        user=Tensor("int8", (inner,), shared=True),
+        fixed=Tensor("int8", ("batch", 2)),
+    )
+    assert mixed.free_inputs == [("x", 2), ("plain", 1), ("user", 0)]
+
+
+def test_an_absent_label_with_axes_has_their_rank() -> None:
+    mixed = codec(x=Tensor("int64", ("batch",)), top=Label(COLOURS, ("batch", 2), optional=True, default="green"))
+    inputs, _ = fill_absent(mixed.spec, decoded(mixed, x=np.arange(3)))
+    assert inputs["top"].tolist() == [[2, 2]] * 3
+    assert inputs["top"].dtype == np.int64
+
+
+@pytest.mark.parametrize("default", [[1, 2], [[1, 2, 3]], [], [[1], [2, 3]]])
+def test_a_default_that_is_no_row_is_refused(default: Any) -> None:
+    with pytest.raises(SpecError, match="default"):
+        Tensor("float32", ("batch", 3), optional=True, default=default)
+
+
+@pytest.mark.parametrize("default", [1, [1, 2, 3], np.array([1, 2, 3])])
+def test_a_default_is_one_number_or_one_row(default: Any) -> None:
+    mixed = codec(x=Tensor("int64", ("batch",)), y=Tensor("float32", ("batch", 3), optional=True, default=default))
+    inputs, _ = fill_absent(mixed.spec, decoded(mixed, x=np.arange(2)))
+    assert inputs["y"].shape == (2, 3)

@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from mercato_server.contract.call import Call
-from mercato_server.errors import NotFound
+from mercato_server.errors import InvalidRequest, NotFound
 from mercato_server.rpc.interceptor import Guard, Handler, library_handler
 
 
@@ -33,9 +33,6 @@ class Context:
     def invocation_metadata(self) -> list[tuple[str, str]]:
         return self._metadata
 
-    def peer(self) -> str:
-        return "ipv4:127.0.0.1:1"
-
     async def abort(self, code: grpc.StatusCode, text: str, trailing: tuple[tuple[str, Any], ...]) -> None:
         self.code, self.text, self.trailing = code, text, dict(trailing)
         raise Ended
@@ -43,7 +40,7 @@ class Context:
 
 def guarded(handler: Handler) -> Any:
     """The method as gRPC calls it."""
-    return Guard(30.0).unary("/m", handler).unary_unary
+    return Guard(30.0).unary(handler).unary_unary
 
 
 async def ended(context: Context, error: Exception) -> Context:
@@ -64,8 +61,15 @@ async def test_an_unexpected_error_is_internal_and_its_text_stays_here(caplog: p
     assert "secret" not in f"{context.text}{context.trailing}"
 
 
-async def test_a_timeout_is_a_passed_deadline() -> None:
-    assert (await ended(Context(), TimeoutError())).code is grpc.StatusCode.DEADLINE_EXCEEDED
+async def test_a_timeout_inside_a_method_is_no_passed_deadline() -> None:
+    assert (await ended(Context(), TimeoutError())).code is grpc.StatusCode.INTERNAL
+
+
+@pytest.mark.parametrize("why", [ValueError("/secret/path"), 3, b"/secret/path"])
+async def test_an_error_whose_facts_fit_no_message_is_internal(why: Any) -> None:
+    context = await ended(Context(), InvalidRequest.of("inputs.x", why))
+    assert context.code is grpc.StatusCode.INTERNAL
+    assert "secret" not in f"{context.text}{context.trailing}"
 
 
 @pytest.mark.parametrize("given", ["mine", "a" * 128])

@@ -71,7 +71,7 @@ def test_reasons_tell_errors_apart() -> None:
         ("InvalidRequest", "INVALID_ARGUMENT"), ("NotFound", "NOT_FOUND"), ("ModelNotReady", "UNAVAILABLE"),
         ("ModelFailed", "FAILED_PRECONDITION"), ("SchemaChanged", "FAILED_PRECONDITION"),
         ("Overloaded", "RESOURCE_EXHAUSTED"), ("DeadlineExpired", "DEADLINE_EXCEEDED"), ("Draining", "UNAVAILABLE"),
-        ("Unsupported", "UNIMPLEMENTED"), ("PluginFault", "INTERNAL"),
+        ("PluginFault", "INTERNAL"),
     ],
 )  # fmt: skip
 def test_codes(name: str, code: str) -> None:
@@ -105,3 +105,10 @@ def test_many_violations_stay_within_a_callers_limit(letter: str) -> None:
 def test_cut_texts_are_whole_characters() -> None:
     _, text, _ = to_status(example(errors.NotFound, "界" * 10_000), "")
     assert set(text) == {"界"}
+
+
+def test_a_lone_surrogate_becomes_a_question_mark() -> None:
+    error = InvalidRequest.of("inputs.x", "got \ud800 here", model="a.b")
+    _, text, _ = to_status(error, "")
+    assert text == "model 'a.b': inputs.x: got ? here"
+    assert "got ? here" in str(details(error))

@@ -49,6 +49,28 @@ def test_cores_follow_the_containers_quota(tmp_path: Path, files: dict[str, str]
     assert cpu_limit(cgroup(tmp_path, **files)) == cores
 
 
+@pytest.mark.usefixtures("eight_cores")
+@pytest.mark.parametrize(
+    ("place", "files", "cores"),
+    [
+        ("0::/", {"cpu_max": "300000 100000"}, 3),
+        ("0::/pod/box", {"pod__box__cpu_max": "200000 100000"}, 2),
+        ("0::/pod/box", {"pod__box__cpu_max": "max 100000", "pod__cpu_max": "400000 100000"}, 4),
+        ("0::/pod/box", {"pod__box__cpu_max": "600000 100000", "pod__cpu_max": "500000 100000"}, 5),
+        ("0::/pod/box", {"pod__box__cpu_max": "600000 100000", "cpu_max": "100000 100000"}, 1),
+        ("3:cpu:/pod\n0::/pod", {"pod__cpu_max": "200000 100000"}, 2),
+        ("0::/../pod", {"cpu_max": "300000 100000"}, 3),
+        ("3:cpu:/pod", {"pod__cpu_max": "200000 100000"}, 8),
+    ],
+)
+def test_every_group_up_to_the_root_limits_the_cores(
+    tmp_path: Path, place: str, files: dict[str, str], cores: int
+) -> None:
+    own = tmp_path / "own"
+    own.write_text(place + "\n")
+    assert cpu_limit(cgroup(tmp_path / "mounted", **files), own) == cores
+
+
 def test_cores_follow_the_affinity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 3}, raising=False)
 

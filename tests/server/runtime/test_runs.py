@@ -1,5 +1,6 @@
 """Runs: which rows are computed together, how they are padded, and that they come back in order."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,22 @@ def test_rows_come_back_in_order_whatever_the_runs(
     for got, row in zip(outputs["copy"], rows, strict=True):
         assert got[: len(row)].tolist() == row
     assert 0 <= graphs.padding < 1
+
+
+def test_rows_of_different_length_need_an_input_declared_ragged() -> None:
+    plain = GraphSpec(inputs={"ids": replace(IDS, ragged=False)}, outputs={"size": Tensor("int64")})
+    graphs = GraphRunner({}, {"words": plain}, BatchPolicy())
+
+    with pytest.raises(ValueError, match="graph 'words': input 'ids' got a Ragged.*write ragged=True"):
+        graphs.run({"ids": Ragged.from_rows([[1], [2, 3]], "int64")}, "words")
+
+
+def test_ragged_inputs_of_one_run_have_the_same_lengths() -> None:
+    both = GraphSpec(inputs={"ids": IDS, "marks": IDS}, outputs={"size": Tensor("int64")})
+    inputs = {"ids": Ragged.from_rows([[1], [2, 3]], "int64"), "marks": Ragged.from_rows([[1, 2], [3]], "int64")}
+
+    with pytest.raises(ValueError, match="graph 'words': the rows of 'marks' differ in length from those of 'ids'"):
+        GraphRunner({}, {"words": both}, BatchPolicy()).run(inputs, "words")
 
 
 def test_padding_is_the_share_of_computed_cells(sessions: dict[str, Session]) -> None:

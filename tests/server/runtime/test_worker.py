@@ -24,7 +24,7 @@ from mercato_plugin import (
     Tensor,
     Text,
 )
-from mercato_server.contract.batch import BatchResult, JoinedBatch
+from mercato_server.contract.batch import BatchResult
 from mercato_server.contract.plugin import OfferedModel, PluginInfo
 from mercato_server.errors import InvalidRequest, LoadFailed, PluginFault, ProviderUnavailable
 from mercato_server.runtime import providers
@@ -156,6 +156,33 @@ def raising(error: BaseException) -> Callable[[Batch, Any], Any]:
         raise error
 
     return answer
+
+
+@pytest.mark.parametrize("row", [-1, 2])
+def test_rejecting_a_row_that_is_not_there_is_the_plugins_fault(tmp_path: Path, row: int) -> None:
+    def judge(batch: Batch, outputs: Any) -> Any:
+        batch.reject(row, "x", "whose?")
+        return outputs
+
+    with pytest.raises(PluginFault):
+        loaded(tmp_path, answering(judge)).run(joined(1, 2))
+
+
+def test_reasons_of_other_types_become_texts(tmp_path: Path) -> None:
+    def judge(batch: Batch, outputs: Any) -> Any:
+        why: Any = ValueError("too dear")
+        batch.reject(0, "x", why)
+        return outputs
+
+    class Odd(Model):
+        def preprocess(self, batch: Batch) -> Any:
+            why: Any = 3
+            raise InvalidInput("x", why, rows=[0])
+
+    for model, why in ((answering(judge), "too dear"), (Odd, "3")):
+        folder = tmp_path / why
+        folder.mkdir()
+        assert loaded(folder, model).run(joined(1)).rejected == {0: ("x", why)}
 
 
 FAULTS: dict[str, tuple[Callable[[Batch, Any], Any], str]] = {
@@ -385,11 +412,81 @@ def test_close_lets_go_of_the_sessions(tmp_path: Path) -> None:
         made.run(joined(1))
 
 
-def test_read_only_inputs_stay_read_only(tmp_path: Path) -> None:
+def test_every_array_of_a_batch_is_read_only(tmp_path: Path) -> None:
+    seen: list[Any] = []
+
+    class Looking(Model):
+        def preprocess(self, batch: Batch) -> Any:
+            groups = (batch.inputs, batch.lengths, batch.present, batch.parameters)
+            seen.extend(array for group in groups for array in group.values())
+            return {"x": batch.inputs["x"]}
+
+    made = worker(tmp_path, Looking, examples=[{"x": [[1, 2]]}])
+    made.load()
+    made.warm()
+    made.run(
+        replace(
+            joined(1),
+            inputs={**joined(1).inputs, "text": np.array(["a"], object)},
+            parameters={"k": np.zeros(1)},
+            lengths={"x": np.ones(1, np.int64)},
+            present={"text": np.ones(1, np.bool_)},
+        )
+    )
+    assert len(seen) == 2 + 5
+    assert not any(array.flags.writeable for array in seen)
+
+
+def test_a_plugin_that_writes_into_its_inputs_is_at_fault(tmp_path: Path) -> None:
     def scribble(batch: Batch, outputs: Any) -> Any:
         batch.inputs["x"][:] = 0
 
-    batch = joined(1)
-    batch.inputs["x"].flags.writeable = False
     with pytest.raises(PluginFault):
-        loaded(tmp_path, answering(scribble)).run(JoinedBatch(batch.inputs, 1))
+        loaded(tmp_path, answering(scribble)).run(joined(1))
+
+
+def test_a_model_that_rejects_its_examples_is_a_failed_load(tmp_path: Path) -> None:
+    class Picky(Model):
+        def preprocess(self, batch: Batch) -> Any:
+            for row in range(batch.rows):
+                if batch.inputs["x"][row, 0] > 2:
+                    batch.reject(row, "x", "too large")
+            return batch.inputs
+
+    fine, failing = tmp_path / "fine", tmp_path / "failing"
+    for folder in (fine, failing):
+        folder.mkdir()
+    some = worker(fine, Picky, examples=[{"x": [[1, 1], [3, 3]]}])
+    some.load()
+    some.warm()
+    none = worker(failing, Picky, examples=[{"x": [[3, 3], [4, 4]]}])
+    none.load()
+    with pytest.raises(LoadFailed, match="warm-up of shop.double: all rows of an example were rejected: x: too large"):
+        none.warm()
+
+
+def test_workers_of_one_model_share_nothing_that_load_sets(tmp_path: Path) -> None:
+    class Loading(Model):
+        def load(self, ctx: Any) -> None:
+            self.version = ctx.version
+
+        def postprocess(self, outputs: Any, batch: Batch) -> Any:
+            return {"y": np.full_like(outputs["y"], self.version)}
+
+    offered = OfferedModel(PluginInfo("mercato-made", "1.0", "made", "made"), Loading(), DOUBLE)
+    workers = []
+    for version in (1, 2):
+        folder = tmp_path / str(version)
+        folder.mkdir()
+        made = artifact(folder, replace(DOUBLE, version=version), {"model": double()})
+        workers.append(Worker(offered, made, provider="cpu", threads=1))
+        workers[-1].load()
+    assert [y(made.run(joined(5))) for made in workers] == [[1], [2]]
+    assert not hasattr(offered.model, "version")
+
+
+def test_the_providers_are_those_of_the_sessions(tmp_path: Path) -> None:
+    made = worker(tmp_path)
+    assert not made.providers
+    made.load()
+    assert made.providers == ("cpu",)

@@ -312,7 +312,7 @@ async def test_members_to_be_run_alone_are_given_up_too() -> None:
 
 async def test_the_drain_time_grows_with_the_queue() -> None:
     s = scene(max_rows=2)
-    assert s.batcher.drain_seconds() == 0
+    assert s.batcher.drain_seconds() == 0.01
     await s.submit(request(1))
     s.clock.advance(1.0)
     await s.lane.finish()
@@ -334,3 +334,24 @@ async def test_a_flood_of_cancelled_requests_does_not_pile_up_behind_a_busy_lane
 
     assert s.batcher.queued() <= 20
     assert sum(payload() is not None for payload in payloads) <= 20
+
+
+async def test_the_first_run_is_the_first_estimate() -> None:
+    s = scene()
+    await s.submit(request(1))
+    s.clock.advance(1.0)
+    await s.lane.finish()
+    assert s.batcher.drain_seconds() == 1.0
+    await s.submit(request(1))
+    s.clock.advance(2.0)
+    await s.lane.finish()
+    assert s.batcher.drain_seconds() == pytest.approx(1.2)
+
+
+async def test_retries_count_as_one_run_each() -> None:
+    s = scene()
+    await s.submit(request(1), request(2), request(3))
+    s.clock.advance(1.0)
+    await s.lane.fail(ValueError("bad"))
+    assert s.batcher.queued() == 2
+    assert s.batcher.drain_seconds() == 3.0

@@ -57,12 +57,22 @@ def test_unknown_references_say_what_there_is(catalog: Catalog) -> None:
     add(catalog, 1), add(catalog, 2)
     catalog.labels[NAME] = {"stable": 1, "canary": 2}
 
-    with pytest.raises(NotFound, match="there is no model 'shop.other'; ListModels names those there are"):
+    with pytest.raises(NotFound, match="there is no model 'shop.other'; there are shop.tiny$"):
         catalog.resolve("shop.other")
     with pytest.raises(NotFound, match="model 'shop.tiny' has no version 7; it has 1, 2"):
         catalog.resolve(NAME, number=7)
     with pytest.raises(NotFound, match="model 'shop.tiny' has no label 'best'; it has canary, stable"):
         catalog.resolve(NAME, label="best")
+
+
+def test_an_unknown_model_is_told_at_most_eight_others(catalog: Catalog) -> None:
+    with pytest.raises(NotFound, match="there is no model 'shop.x'; there are none$"):
+        catalog.resolve("shop.x")
+    first = add(catalog)
+    catalog.models = {f"shop.m{index}": {1: first} for index in range(9)}
+    names = ", ".join(f"shop.m{index}" for index in range(8))
+    with pytest.raises(NotFound, match=f"there is no model 'shop.x'; there are {names} and 1 more$"):
+        catalog.resolve("shop.x")
 
 
 def test_a_label_of_a_version_that_is_not_there_is_not_found(catalog: Catalog) -> None:

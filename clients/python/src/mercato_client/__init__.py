@@ -1,6 +1,8 @@
 """The Python client of the Mercato model server: its public names."""
 
-from mercato_client.client import Client
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from mercato_client.errors import (
     DeadlineExceeded,
     InvalidInput,
@@ -14,7 +16,6 @@ from mercato_client.errors import (
     Unavailable,
     Violation,
 )
-from mercato_client.health import Health
 from mercato_client.prediction import Prediction, Receipt, ServedModel
 from mercato_client.schema import (
     Axis,
@@ -29,6 +30,10 @@ from mercato_client.schema import (
     RefusedPlugin,
     Signature,
 )
+
+if TYPE_CHECKING:
+    from mercato_client.client import Client
+    from mercato_client.health import Health
 
 __all__ = [
     "Axis",
@@ -59,3 +64,13 @@ __all__ = [
     "Unavailable",
     "Violation",
 ]
+
+# Imported on first use: they bring grpc, which reads its settings when it is imported, and the `mercato` command
+# runs commands of other distributions that have settings of their own.
+_ON_FIRST_USE = {"Client": "mercato_client.client", "Health": "mercato_client.health"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ON_FIRST_USE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_ON_FIRST_USE[name]), name)

@@ -97,7 +97,7 @@ def _field(message: catalog_pb2.Field) -> Field:
         finite=message.finite,
         ragged=message.ragged,
         shared=message.shared,
-        max_bytes=message.text.max_bytes,
+        max_bytes=message.text.max_bytes or message.image.max_bytes,
         overflow=enum_name(catalog_pb2.Overflow.Name, message.text.overflow, "OVERFLOW_").lower(),
         formats=tuple(message.image.formats),
         max_pixels=message.image.max_pixels,
@@ -114,6 +114,8 @@ def _parameter(message: catalog_pb2.Parameter) -> Parameter:
         high=message.high if message.HasField("high") else None,
         choices=tuple(message.choices),
         doc=message.doc,
+        per_row=message.per_row,
+        max_bytes=message.max_bytes,
     )
 
 

@@ -5,6 +5,7 @@ import time
 
 import grpc
 
+from mercato_client import checks
 from mercato_client.errors import DeadlineExceeded
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
@@ -50,11 +51,11 @@ def open_channel(address: str) -> grpc.Channel:
 
 
 class Deadline:
-    """The moment by which all calls of one operation must have ended."""
+    """The moment by which all calls of one operation must have ended. Raises InvalidInput on no number of seconds."""
 
     def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self._end = time.monotonic() + seconds
+        self.seconds = checks.seconds(seconds)
+        self._end = time.monotonic() + self.seconds
 
     def remaining(self) -> float:
         """Seconds left. Raises DeadlineExceeded when there are none."""

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import grpc
-
 from mercato.v1 import catalog_pb2, prediction_pb2
 from mercato.v1.catalog_pb2_grpc import CatalogServiceStub
 from mercato.v1.prediction_pb2_grpc import PredictionServiceStub
+from mercato_client import checks
 from mercato_client.catalog import to_catalog, to_model
 from mercato_client.channel import Deadline, open_channel
 from mercato_client.errors import InvalidInput, MercatoError, StaleSchema
@@ -18,7 +17,7 @@ from mercato_client.inputs import encode_inputs, encode_parameters
 from mercato_client.prediction import Prediction, to_prediction
 from mercato_client.schema import Catalog, Model, Signature
 from mercato_client.signatures import Signatures, Target
-from mercato_client.status import to_exception
+from mercato_client.status import translated
 
 Answer = TypeVar("Answer")
 
@@ -39,12 +38,13 @@ class Client:
     """A connection to a Mercato server; use it as a context manager, or call `close`.
 
     `address` is "host:port" or any gRPC target, `timeout` the seconds a call may take when it names none
-    itself. The connection opens on first use. One client serves all threads of a process.
+    itself; a wrong one raises InvalidInput. The connection opens on first use. One client serves all threads
+    of a process; once closed it raises InvalidInput.
     """
 
     def __init__(self, address: str = "localhost:8500", *, timeout: float = 10.0) -> None:
-        self.address = address
-        self.timeout = timeout
+        self.address = checks.address(address)
+        self.timeout = checks.seconds(timeout)
         self._channel = open_channel(address)
         self._prediction = PredictionServiceStub(self._channel)
         self._catalog = CatalogServiceStub(self._channel)
@@ -86,8 +86,14 @@ class Client:
         Raises a MercatoError: InvalidInput, NotFound, NotReady, Overloaded, DeadlineExceeded,
         Unavailable, StaleSchema, PermissionDenied or ServerError.
         """
-        wanted = [outputs] if isinstance(outputs, str) else outputs or ()
-        ask = _Ask(Target(model, version, label), inputs, wanted, parameters or {}, priority or 0, receipt)
+        ask = _Ask(
+            target=Target(model, version, label),
+            inputs=inputs,
+            outputs=checks.texts("outputs", () if outputs is None else outputs),
+            parameters={} if parameters is None else parameters,
+            priority=checks.priority(0 if priority is None else priority),
+            receipt=checks.flag("receipt", receipt),
+        )
         return self._answer(ask, self._deadline(timeout))
 
     def models(self) -> list[Model]:
@@ -100,7 +106,7 @@ class Client:
 
     def model(self, name: str) -> Model:
         """One model as the server describes it now. Raises NotFound."""
-        return self._get_model(name, self._deadline())
+        return self._get_model(checks.text("model", name), self._deadline())
 
     def signature(self, model: str, *, version: int | None = None, label: str | None = None) -> Signature:
         """The signature that `predict` encodes for, asked of the server once. Raises NotFound or NotReady."""
@@ -108,17 +114,19 @@ class Client:
 
     def health(self, model: str = "") -> Health:
         """The health of one model, or of the server. Raises NotFound for an unknown model."""
-        return self._health.check(model, self._deadline())
+        return self._health.check(checks.text("model", model), self._deadline())
 
     def wait_until_ready(self, timeout: float = 60.0, *, model: str = "") -> None:
         """Return once the server, or one model, is SERVING. Raises NotReady or Unavailable after `timeout` seconds."""
-        self._health.wait(model, Deadline(timeout))
+        self._health.wait(checks.text("model", model), Deadline(timeout))
 
     def _answer(self, ask: _Ask, deadline: Deadline) -> Prediction:
         signature = self._signatures.find(ask.target, deadline)
         try:
             return self._send(ask, signature, deadline)
-        except (InvalidInput, StaleSchema):
+        except (InvalidInput, StaleSchema) as error:
+            if not _may_be_stale(error):
+                raise
             renewed = self._renewed(ask.target, deadline) or signature
             if renewed.fingerprint == signature.fingerprint:
                 raise
@@ -138,13 +146,20 @@ class Client:
         return to_model(self._call(self._catalog.GetModel, request, deadline).model)
 
     def _call(self, method: Callable[..., Answer], request: object, deadline: Deadline) -> Answer:
-        try:
+        with translated(self.address):
             return method(request, timeout=deadline.remaining())
-        except grpc.RpcError as error:
-            raise to_exception(error, self.address) from error
 
     def _deadline(self, timeout: float | None = None) -> Deadline:
         return Deadline(self.timeout if timeout is None else timeout)
+
+
+def _may_be_stale(error: MercatoError) -> bool:
+    """Whether a newer signature may help: the server says so, or the client itself could not encode an input.
+
+    An input that the server refuses is none of these: it compares the signatures before it reads inputs.
+    """
+    own = isinstance(error, InvalidInput) and not error.reason and error.field.startswith("inputs.")
+    return own or isinstance(error, StaleSchema)
 
 
 def _request(ask: _Ask, signature: Signature) -> prediction_pb2.PredictRequest:

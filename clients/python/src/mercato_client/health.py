@@ -9,7 +9,7 @@ from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
 from mercato_client.channel import Deadline
 from mercato_client.errors import DeadlineExceeded, MercatoError, NotReady, Unavailable
-from mercato_client.status import to_exception
+from mercato_client.status import to_exception, translated
 
 
 class Health(enum.Enum):
@@ -36,10 +36,8 @@ class HealthCalls:
 
     def check(self, model: str, deadline: Deadline) -> Health:
         """The health now. Raises NotFound for an unknown model."""
-        try:
+        with translated(self._address):
             return _health(self._check(StringValue(value=model), timeout=deadline.remaining()))
-        except grpc.RpcError as error:
-            raise to_exception(error, self._address) from error
 
     def wait(self, model: str, deadline: Deadline) -> None:
         """Return once `model` is SERVING. Raises NotReady, or Unavailable when no server was there at all."""
@@ -54,7 +52,8 @@ class HealthCalls:
 
     def _statuses(self, model: str, deadline: Deadline) -> Iterator[Health]:
         """Every change until the stream ends; a broken stream ends too, so that the caller opens the next."""
-        stream = self._watch(StringValue(value=model), timeout=deadline.remaining(), wait_for_ready=True)
+        with translated(self._address):
+            stream = self._watch(StringValue(value=model), timeout=deadline.remaining(), wait_for_ready=True)
         try:
             yield from map(_health, stream)
         except grpc.RpcError as error:

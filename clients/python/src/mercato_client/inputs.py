@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from mercato.v1 import prediction_pb2, tensor_pb2
+from mercato_client import checks
 from mercato_client.errors import InvalidInput, Violation
 from mercato_client.schema import Field, Signature
 from mercato_client.values import encode
@@ -19,12 +20,14 @@ def encode_inputs(inputs: object, signature: Signature) -> list[tensor_pb2.Named
     return [tensor_pb2.NamedTensor(name=name, tensor=encode(fields[name], given[name])) for name in given]
 
 
-def encode_parameters(
-    parameters: Mapping[str, object], signature: Signature
-) -> dict[str, prediction_pb2.ParameterValue]:
+def encode_parameters(parameters: object, signature: Signature) -> dict[str, prediction_pb2.ParameterValue]:
     """Values by name; whole numbers become float where the signature says so. The server checks names and bounds."""
+    if not isinstance(parameters, Mapping):
+        description = f"got {type(parameters).__name__}, expected a mapping of parameter name to value"
+        raise checks.wrong("parameters", description)
     types = {parameter.name: parameter.type for parameter in signature.parameters}
-    return {name: _parameter(name, value, types.get(name, "")) for name, value in parameters.items()}
+    named = {checks.text("parameters", name): value for name, value in parameters.items()}
+    return {name: _parameter(name, value, types.get(name, "")) for name, value in named.items()}
 
 
 def _by_name(inputs: object) -> dict[str, Any]:
@@ -33,7 +36,7 @@ def _by_name(inputs: object) -> dict[str, Any]:
     if hasattr(inputs, "columns") and hasattr(inputs, "__getitem__"):
         return {str(column): inputs[column] for column in inputs.columns}
     description = f"got {type(inputs).__name__}, expected a mapping of input name to value, or a DataFrame"
-    raise InvalidInput.of(Violation("inputs", description))
+    raise checks.wrong("inputs", description)
 
 
 def _check_names(given: Mapping[str, Any], fields: Mapping[str, Field]) -> None:
@@ -56,10 +59,17 @@ def _parameter(name: str, value: object, type_name: str) -> prediction_pb2.Param
     if isinstance(value, bool):
         return prediction_pb2.ParameterValue(bool_value=value)
     if isinstance(value, str):
-        return prediction_pb2.ParameterValue(string_value=value)
+        return prediction_pb2.ParameterValue(string_value=checks.text(f"parameters.{name}", value))
     if isinstance(value, float) or (isinstance(value, int) and type_name == "float"):
-        return prediction_pb2.ParameterValue(float_value=float(value))
+        return prediction_pb2.ParameterValue(float_value=_float(name, value))
     if isinstance(value, int) and -(2**63) <= value < 2**63:
         return prediction_pb2.ParameterValue(int_value=value)
     description = f"got {type(value).__name__}, expected bool, int of 64 bits, float or str"
-    raise InvalidInput.of(Violation(f"parameters.{name}", description))
+    raise checks.wrong(f"parameters.{name}", description)
+
+
+def _float(name: str, value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise checks.wrong(f"parameters.{name}", "a value is beyond the range of float") from error

@@ -20,7 +20,7 @@ class Field:
     """One input or output.
 
     `kind` is tensor, text, image or label; `dtype` a numeric type, "string" or "bytes". `default` is one
-    row's value of an absent optional input. `max_bytes` and `overflow` belong to text, `formats` and
+    row's value of an absent optional input. `max_bytes` belongs to text and images, `overflow` to text, `formats` and
     `max_pixels` to images, `labels` to labels.
     """
 
@@ -46,7 +46,11 @@ class Field:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A typed value of one request; `type` is bool, int, float or string. No `choices` means any string."""
+    """A typed value of one request; `type` is bool, int, float or string.
+
+    No `choices` means any string of at most `max_bytes` bytes of UTF-8. Requests with different values of
+    a `per_row` parameter may share a batch.
+    """
 
     name: str
     type: str
@@ -55,6 +59,8 @@ class Parameter:
     high: float | None = None
     choices: tuple[str, ...] = ()
     doc: str = ""
+    per_row: bool = False
+    max_bytes: int = 0
 
 
 @dataclass(frozen=True)

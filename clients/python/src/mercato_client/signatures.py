@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mercato_client import checks
 from mercato_client.channel import Deadline
-from mercato_client.errors import InvalidInput, NotFound, NotReady, Violation
+from mercato_client.errors import NotFound, NotReady
 from mercato_client.schema import Model, Signature
 
 
@@ -17,8 +18,13 @@ class Target:
     label: str | None = None
 
     def __post_init__(self) -> None:
+        checks.text("model", self.model)
+        if self.version is not None:
+            checks.whole("version", self.version)
+        if self.label is not None:
+            checks.text("label", self.label)
         if self.version is not None and self.label is not None:
-            raise InvalidInput.of(Violation("label", "got a version and a label, expected one of them or neither"))
+            raise checks.wrong("label", "got a version and a label, expected one of them or neither")
 
 
 class Signatures:

@@ -1,6 +1,7 @@
 """The table that turns a gRPC status into one of the client's exceptions."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -26,6 +27,7 @@ from mercato_client.errors import (
 DOMAIN = "mercato"
 DETAILS_KEY = "grpc-status-details-bin"
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
+CLOSED = "the client is closed; open another one"
 
 
 @dataclass
@@ -46,6 +48,17 @@ def to_exception(error: grpc.RpcError, address: str) -> MercatoError:
     facts = _facts(error, address)
     make = _BY_REASON.get(facts.reason) or _BY_CODE.get(facts.code, _server_error)
     return make(facts)
+
+
+@contextmanager
+def translated(address: str) -> Iterator[None]:
+    """Raise what a gRPC call inside raises as one of the client's exceptions."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise to_exception(error, address) from error
+    except ValueError as error:  # what gRPC raises for a call on a closed channel
+        raise InvalidInput(CLOSED) from error
 
 
 def _facts(error: grpc.RpcError, address: str) -> Facts:
@@ -119,6 +132,11 @@ def _exhausted(facts: Facts) -> MercatoError:
     return _overloaded(facts)
 
 
+def _cancelled(facts: Facts) -> MercatoError:
+    """Closing a channel cancels its calls; any other cancellation comes from the server's side."""
+    return InvalidInput(CLOSED) if "Channel closed!" in facts.text else _server_error(facts)
+
+
 def _deadline_exceeded(facts: Facts) -> MercatoError:
     return DeadlineExceeded(_told(facts, f"no answer from {facts.address} within the timeout"), reason=facts.reason)
 
@@ -163,6 +181,7 @@ _BY_REASON: dict[str, Callable[[Facts], MercatoError]] = {
 }
 
 _BY_CODE: dict[grpc.StatusCode, Callable[[Facts], MercatoError]] = {
+    grpc.StatusCode.CANCELLED: _cancelled,
     grpc.StatusCode.INVALID_ARGUMENT: _invalid_input,
     grpc.StatusCode.OUT_OF_RANGE: _invalid_input,
     grpc.StatusCode.NOT_FOUND: _not_found,

@@ -12,6 +12,9 @@ from mercato_client.errors import InvalidInput, Violation
 from mercato_client.schema import Field
 from mercato_client.tensors import WIRE, Array, encode_items, encode_numbers, round_to_bfloat16, widen
 
+# As many dimensions as numpy allows.
+MAX_DEPTH = 64
+
 
 def encode(field: Field, value: object) -> tensor_pb2.Tensor:
     """The value as a tensor. Raises InvalidInput naming the field, what was got and what to write.
@@ -134,10 +137,12 @@ def _encode_items(field: Field, value: object, to_bytes: Callable[[Field, object
     return encode_items(items, shape or (() if field.shared else (1,)), field.dtype)
 
 
-def _shape(field: Field, value: object) -> tuple[int, ...]:
+def _shape(field: Field, value: object, depth: int = MAX_DEPTH) -> tuple[int, ...]:
     if not isinstance(value, list | tuple):
         return ()
-    inner = {_shape(field, item) for item in value}
+    if depth == 0:
+        raise refusal(field, f"lists are nested more than {MAX_DEPTH} deep")
+    inner = {_shape(field, item, depth - 1) for item in value}
     if len(inner) > 1:
         raise refusal(field, "rows differ in shape; expected a regular list")
     return (len(value), *(inner.pop() if inner else ()))

@@ -6,7 +6,7 @@ from mercato_plugin.errors import InvalidInput, SpecError
 from mercato_plugin.fields import BATCH, Axis, Field, Image, Label, Tensor, Text
 from mercato_plugin.hooks import API_VERSION, GROUP, hookimpl
 from mercato_plugin.model import Built, Example, Model
-from mercato_plugin.parameters import Bool, Choice, Float, Int, Parameter
+from mercato_plugin.parameters import Bool, Choice, Float, Int, Parameter, Str
 from mercato_plugin.settings import Secret, setting
 from mercato_plugin.spec import BatchPolicy, GraphSpec, ModelSpec
 
@@ -38,6 +38,7 @@ __all__ = [
     "Secret",
     "SpecContext",
     "SpecError",
+    "Str",
     "Tensor",
     "Text",
     "hookimpl",

@@ -51,8 +51,13 @@ class Batch:
     truncated: dict[str, set[int]] = field(default_factory=dict)
 
     def reject(self, row: int, field: str, why: str) -> None:
-        """Refuse one row: only the request that owns it fails, with INVALID_ARGUMENT naming `field`."""
-        self.rejected.setdefault(int(row), (field, why))
+        """Refuse one row: only the request that owns it fails, with INVALID_ARGUMENT naming `field`.
+
+        Raises IndexError for a row that the batch does not have; `field` and `why` become `str`.
+        """
+        if not 0 <= row < self.rows:
+            raise IndexError(f"row {row} was rejected, the batch has rows 0 to {self.rows - 1}")
+        self.rejected.setdefault(int(row), (str(field), str(why)))
 
     def truncate(self, row: int, field: str) -> None:
         """Note that the row's `field` was cut to the model's limit; the caller's receipt says so."""

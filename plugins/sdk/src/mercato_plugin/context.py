@@ -44,5 +44,9 @@ class LoadContext(SpecContext, Protocol):
     def files(self) -> Path:
         """The folder of the files that build saved."""
 
+    @property
+    def version(self) -> int | None:
+        """The version that is served: the specification's, with a model folder or without one."""
+
 
 Outputs = dict[str, npt.NDArray[np.generic]]

@@ -17,10 +17,11 @@ class InvalidInput(Exception):
 
     With `rows` (indices in the batch) only the requests that own those rows fail. Without, a batch of
     several requests is run again request by request, and those for which it is raised again fail.
+    `field` and `message` become `str`.
     """
 
     def __init__(self, field: str, message: str, rows: Sequence[int] | None = None) -> None:
         super().__init__(f"{field}: {message}")
-        self.field = field
-        self.message = message
+        self.field = str(field)
+        self.message = str(message)
         self.rows = None if rows is None else tuple(rows)

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+
 from mercato_plugin.errors import SpecError
 
 BATCH = "batch"
@@ -43,6 +45,21 @@ def _checked_axes(axes: Sequence[AxisSpec]) -> tuple[AxisSpec, ...]:
     if BATCH in axes[1:]:
         raise SpecError("'batch' can only be the first axis")
     return tuple(axes)
+
+
+def _check_default_shape(default: Any, axes: tuple[AxisSpec, ...]) -> None:
+    """A default is one number for every element, or one whole row."""
+    try:
+        shape = np.shape(default)
+    except ValueError:
+        raise SpecError("a default's rows differ in length; give one number, or one whole row") from None
+    if shape and not (len(shape) == len(axes) and all(map(_has_size, axes, shape))):
+        wanted = ", ".join(str(axis) if isinstance(axis, int | str) else f"1 to {axis.max}" for axis in axes)
+        raise SpecError(f"a default of shape {list(shape)} does not fit a row of shape [{wanted}]")
+
+
+def _has_size(axis: AxisSpec, size: int) -> bool:
+    return 1 <= size <= axis.max if isinstance(axis, Axis) else size == axis
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +126,7 @@ class Tensor(Field):
             raise SpecError('a ragged tensor needs a named axis 1: ("batch", Axis("length", max=...))')
         if self.ragged and self.shared:
             raise SpecError("a ragged tensor cannot be shared: its rows differ, a shared input has one")
+        _check_default_shape(self.default, self.row_axes)
 
     @property
     def row_axes(self) -> tuple[AxisSpec, ...]:

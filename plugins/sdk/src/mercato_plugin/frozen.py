@@ -10,12 +10,12 @@ import numpy as np
 
 from mercato_plugin.errors import SpecError
 from mercato_plugin.fields import Axis, Field, Image, Label, Tensor, Text
-from mercato_plugin.parameters import Bool, Choice, Float, Int, Parameter
+from mercato_plugin.parameters import Bool, Choice, Float, Int, Parameter, Str
 from mercato_plugin.spec import BatchPolicy, GraphSpec, ModelSpec
 
 _KINDS: dict[str, type] = {
     "tensor": Tensor, "text": Text, "image": Image, "label": Label,
-    "int": Int, "float": Float, "bool": Bool, "choice": Choice,
+    "int": Int, "float": Float, "bool": Bool, "choice": Choice, "str": Str,
     "axis": Axis, "graph": GraphSpec, "batch_policy": BatchPolicy, "model": ModelSpec,
 }  # fmt: skip
 _NAMES = {kind: name for name, kind in _KINDS.items()}

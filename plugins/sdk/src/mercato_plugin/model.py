@@ -36,7 +36,8 @@ class Model:
     such as `"mercato_pricing.training:build"`.
 
     `preprocess` and `postprocess` are each called by one thread at a time, possibly different ones.
-    Both see the whole batch; numpy in, numpy out.
+    Both see the whole batch; numpy in, numpy out. Each served version has a shallow copy of the object, so what
+    `load` sets on `self` is its own, while what the constructor made is shared.
     """
 
     spec: ModelSpec | Any

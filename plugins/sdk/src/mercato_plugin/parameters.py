@@ -1,4 +1,4 @@
-"""Typed values of one request: Int, Float, Bool and Choice."""
+"""Typed values of one request: Int, Float, Bool, Choice and Str."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -71,6 +71,20 @@ class Choice(Parameter):
         object.__setattr__(self, "choices", tuple(self.choices))
         if self.default not in self.choices:
             raise SpecError(f"default {self.default!r} is not one of {self.choices}")
+
+
+@dataclass(frozen=True)
+class Str(Parameter):
+    """Any string of at most `max_bytes` bytes of UTF-8."""
+
+    kind: ClassVar[str] = "str"
+
+    default: str = ""
+    max_bytes: int = 256
+
+    def __post_init__(self) -> None:
+        if len(self.default.encode()) > self.max_bytes:
+            raise SpecError(f"the default has more than max_bytes = {self.max_bytes} bytes")
 
 
 def _check_bounds(default: float, low: float | None, high: float | None) -> None:

@@ -1,7 +1,7 @@
 """A model's own settings: a frozen dataclass whose fields an operator fills."""
 
 from dataclasses import MISSING, Field, field, fields
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 
 class Secret(str):
@@ -32,9 +32,14 @@ def build_settings(settings: Any) -> dict[str, Any]:
     """The settings that enter the build, by name; secrets never do."""
     if settings is None:
         return {}
-    return {item.name: getattr(settings, item.name) for item in fields(settings) if _enters_build(item, settings)}
+    hints = get_type_hints(type(settings))
+    return {item.name: getattr(settings, item.name) for item in fields(settings) if _enters_build(item, hints)}
 
 
-def _enters_build(item: Field[Any], settings: Any) -> bool:
-    is_secret = isinstance(getattr(settings, item.name), Secret)
-    return bool(item.metadata.get("build", True)) and not is_secret
+def holds_secret(hint: Any) -> bool:
+    """Whether a setting of this type is a secret, or may hold one, such as `Secret | None`."""
+    return (isinstance(hint, type) and issubclass(hint, Secret)) or any(map(holds_secret, get_args(hint)))
+
+
+def _enters_build(item: Field[Any], hints: dict[str, Any]) -> bool:
+    return bool(item.metadata.get("build", True)) and not holds_secret(hints[item.name])

@@ -1,8 +1,10 @@
 """A model's specification, and its frozen form: plain data that can be hashed, stored and read back."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from mercato_plugin.errors import SpecError
 from mercato_plugin.fields import BATCH, Field, Label, Tensor
@@ -17,9 +19,9 @@ MAX_NAME = 64
 class BatchPolicy:
     """How requests are joined and how a joined batch is cut into runs.
 
-    A batch holds at most `max_rows` rows, and at most `max_cost` weight (text: UTF-8 bytes; images:
-    header pixels; else elements) when given. Rows of variable length are sorted and cut into runs of
-    at most `run_rows` rows whose padding stays under the share `max_padding`.
+    A batch holds at most `max_rows` rows, and at most `max_cost` weight (text: UTF-8 bytes; images: bytes;
+    else elements) when given. Rows of variable length are sorted and cut into runs of at most `run_rows`
+    rows whose padding stays under the share `max_padding`.
     """
 
     max_rows: int = 64
@@ -41,8 +43,9 @@ class GraphSpec:
     """One exported graph's own tensors, where they differ from the caller's.
 
     `low`, `high`, axis maxima and `pad` drive export axes, generated parity inputs, padding and
-    validation. Axes of the same name have the same size. `lengths` names an int64 input of shape
-    (batch,) that holds the true length of each row along the ragged axis, if the graph takes one;
+    validation. Axes of the same name have the same size. An input that gets `Ragged` rows is declared
+    with `ragged=True`; all such inputs share one axis. `lengths` names an int64 input of shape
+    (batch,) that holds the true length of each row along that axis, if the graph takes one;
     the runtime fills it from the `Ragged` inputs.
     """
 
@@ -57,6 +60,7 @@ class GraphSpec:
             raise SpecError("a graph needs at least one input and one output")
         if self.lengths is not None and self.lengths not in self.inputs:
             raise SpecError(f"lengths names {self.lengths!r}, which is not an input of the graph")
+        _check_ragged(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +68,8 @@ class ModelSpec:
     """All a server needs to know of a model before it builds it.
 
     `graph` is one GraphSpec, or a mapping for several graphs; left out, the graph has the caller's
-    own inputs and outputs. `tolerance` maps a graph output to the relative L2 error its parity may
-    reach, where the default for its dtype does not fit; `quality` is the bound a faster variant must
+    own inputs and outputs. `tolerance` maps an output, of a graph or of the model, to the relative L2
+    error it may reach, where the default for its dtype does not fit; `quality` is the bound a faster variant must
     keep. `opset` overrides the exporter's choice. `languages` are BCP 47 tags.
     """
 
@@ -99,6 +103,7 @@ class ModelSpec:
         for group in (self.inputs, self.outputs, self.parameters):
             check_distinct(self.name, group)
         _check_first_axes(self)
+        _check_tolerance(self)
         for name in ("inputs", "outputs", "parameters", "tolerance"):
             object.__setattr__(self, name, dict(getattr(self, name)))
         object.__setattr__(self, "languages", tuple(self.languages))
@@ -136,7 +141,9 @@ def _check_kinds(spec: ModelSpec) -> None:
             raise SpecError(f"{spec.name}: {name!r} is {_kind(item)}, expected one of Tensor, Text, Image, Label")
     for name, parameter in spec.parameters.items():
         if not isinstance(parameter, Parameter):
-            raise SpecError(f"{spec.name}: {name!r} is {_kind(parameter)}, expected one of Int, Float, Bool, Choice")
+            raise SpecError(
+                f"{spec.name}: {name!r} is {_kind(parameter)}, expected one of Int, Float, Bool, Choice, Str"
+            )
 
 
 def _kind(value: object) -> str:
@@ -153,6 +160,28 @@ def _check_first_axes(spec: ModelSpec) -> None:
     for name, item in spec.outputs.items():
         if item.shared or item.optional:
             raise SpecError(f"{spec.name}: output {name!r} cannot be shared or optional")
+
+
+def _check_tolerance(spec: ModelSpec) -> None:
+    graphs = [spec.graph] if isinstance(spec.graph, GraphSpec) else list((spec.graph or {}).values())
+    outputs = {*spec.outputs} | {name for graph in graphs for name in graph.outputs}
+    tolerance: Mapping[str, Any] = spec.tolerance
+    for name, value in tolerance.items():
+        if name not in outputs:
+            raise SpecError(f"{spec.name}: tolerance names {name!r}; the outputs are {sorted(outputs)}")
+        if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+            raise SpecError(f"{spec.name}: tolerance of {name!r} must be a finite number of at least 0, got {value!r}")
+
+
+def _check_ragged(graph: GraphSpec) -> None:
+    ragged = {name: tensor.axes[1] for name, tensor in graph.inputs.items() if tensor.ragged}
+    if graph.lengths is not None and not ragged:
+        raise SpecError(
+            f"lengths names {graph.lengths!r}, but no input of the graph is ragged: write ragged=True in one"
+        )
+    if len(set(ragged.values())) > 1:
+        names = ", ".join(map(repr, ragged))
+        raise SpecError(f"ragged inputs {names} have different axes; give all of them the same Axis")
 
 
 def _tensors(spec: ModelSpec, fields: Mapping[str, Field]) -> dict[str, Tensor]:

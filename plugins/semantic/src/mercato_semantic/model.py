@@ -90,9 +90,10 @@ class SentenceEncoderModel(Model):
 
 def _graph(config: EncoderConfig) -> GraphSpec:
     length = Axis("length", max=config.max_tokens)
+    ids = Tensor("int64", ("batch", length), low=0, high=config.vocab - 1, ragged=True, pad=config.pad)
     return GraphSpec(
         inputs={
-            "input_ids": Tensor("int64", ("batch", length), low=0, high=config.vocab - 1, pad=config.pad),
+            "input_ids": ids,
             "lengths": Tensor("int64", ("batch",), low=1, high=config.max_tokens),
         },
         outputs={"embedding": Tensor("float32", ("batch", config.hidden))},

@@ -39,7 +39,7 @@ class _ModelStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelState
     MODEL_STATE_UNLOADED: _ModelState.ValueType  # 8
 
 class ModelState(_ModelState, metaclass=_ModelStateEnumTypeWrapper):
-    """States of a model version, in the only legal order; FAILED is reachable from every one before AVAILABLE."""
+    """States of a model version, in the only legal order; FAILED is reachable from every one up to AVAILABLE."""
 
 MODEL_STATE_UNSPECIFIED: ModelState.ValueType  # 0
 MODEL_STATE_DISCOVERED: ModelState.ValueType  # 1
@@ -194,7 +194,9 @@ class ImageKind(_message.Message):
 
     FORMATS_FIELD_NUMBER: _builtins.int
     MAX_PIXELS_FIELD_NUMBER: _builtins.int
+    MAX_BYTES_FIELD_NUMBER: _builtins.int
     max_pixels: _builtins.int
+    max_bytes: _builtins.int
     @_builtins.property
     def formats(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Lower-case format names, such as "jpeg"."""
@@ -204,10 +206,11 @@ class ImageKind(_message.Message):
         *,
         formats: _abc.Iterable[_builtins.str] | None = ...,
         max_pixels: _builtins.int = ...,
+        max_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["formats", b"formats", "max_pixels", b"max_pixels"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["formats", b"formats", "max_bytes", b"max_bytes", "max_pixels", b"max_pixels"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -329,11 +332,17 @@ class Parameter(_message.Message):
     HIGH_FIELD_NUMBER: _builtins.int
     CHOICES_FIELD_NUMBER: _builtins.int
     DOC_FIELD_NUMBER: _builtins.int
+    PER_ROW_FIELD_NUMBER: _builtins.int
+    MAX_BYTES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     type: Global___ParameterType.ValueType
     low: _builtins.float
     high: _builtins.float
     doc: _builtins.str
+    per_row: _builtins.bool
+    """Requests with different values may share a batch."""
+    max_bytes: _builtins.int
+    """Strings only: longest value in bytes of UTF-8; 0 where choices say it."""
     @_builtins.property
     def default_value(self) -> _prediction_pb2.ParameterValue: ...
     @_builtins.property
@@ -350,10 +359,12 @@ class Parameter(_message.Message):
         high: _builtins.float | None = ...,
         choices: _abc.Iterable[_builtins.str] | None = ...,
         doc: _builtins.str = ...,
+        per_row: _builtins.bool = ...,
+        max_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_high", b"_high", "_low", b"_low", "default_value", b"default_value", "high", b"high", "low", b"low"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_high", b"_high", "_low", b"_low", "choices", b"choices", "default_value", b"default_value", "doc", b"doc", "high", b"high", "low", b"low", "name", b"name", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_high", b"_high", "_low", b"_low", "choices", b"choices", "default_value", b"default_value", "doc", b"doc", "high", b"high", "low", b"low", "max_bytes", b"max_bytes", "name", b"name", "per_row", b"per_row", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__high: _TypeAlias = _typing.Literal["high"]  # noqa: Y015
     _WhichOneofArgType__high: _TypeAlias = _typing.Literal["_high", b"_high"]  # noqa: Y015

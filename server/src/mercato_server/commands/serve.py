@@ -1,5 +1,6 @@
 """`mercato serve`: run the server until it is told to stop."""
 
+import logging
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -14,8 +15,13 @@ from mercato_server.app import App, serve
 from mercato_server.commands.failure import fail
 from mercato_server.commands.progress import ExportProgress
 from mercato_server.commands.report import JsonReport, TextReport
-from mercato_server.errors import StartupError
+from mercato_server.errors import ConfigError, StartupError
+from mercato_server.plugins.barrier import barred_build_tools
 from mercato_server.telemetry.logs import configure
+
+log = logging.getLogger("mercato.serve")
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 def command(
@@ -28,14 +34,18 @@ def command(
     json_output: Annotated[bool, typer.Option("--json", help="One JSON line per event on standard output.")] = False,
 ) -> None:
     """Discover, export, load and serve every installed model."""
-    configure(log_level)
     try:
+        if log_level not in LEVELS:
+            raise ConfigError(f"log level {log_level!r}, expected one of {', '.join(LEVELS)}")
+        configure(log_level)
         if isolation != "inline":
             raise StartupError(f"isolation {isolation!r} is not built yet; use inline")
         settings = config.load(listen=listen, store=store, provider=provider, strict=strict)
+        if not settings.is_loopback:
+            log.warning("listen %s opens the port to the network in plain text, without TLS", settings.listen)
         out = sys.stdout
         # What plugins print must not mix with what the server says.
-        with ExportProgress(Console(stderr=True)) as progress, redirect_stdout(sys.stderr):
+        with barred_build_tools(), ExportProgress(Console(stderr=True)) as progress, redirect_stdout(sys.stderr):
             uvloop.run(_run(settings, progress, out, json_output))
     except StartupError as error:
         fail("serve", error)

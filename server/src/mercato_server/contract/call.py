@@ -12,10 +12,8 @@ class Call:
     `bounded` says whether there is one. `request_id` is settled when the request has been read.
     """
 
-    method: str
     request: bytes
     metadata: Mapping[str, str]
     deadline: float
-    peer: str
     bounded: bool
     request_id: str = ""

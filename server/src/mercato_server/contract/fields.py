@@ -16,10 +16,10 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
 
 def default_row(item: Field) -> Array:
     """One row without the batch axis: the field's default, else zero or empty; named axes have size 1."""
+    sizes = tuple(axis if isinstance(axis, int) else 1 for axis in item.row_axes)
     if isinstance(item, Tensor):
-        sizes = tuple(axis if isinstance(axis, int) else 1 for axis in item.row_axes)
         value = np.asarray(0 if item.default is None else item.default, numpy_dtype(item.dtype))
         return value if value.ndim else np.full(sizes, value)
     if isinstance(item, Label):
-        return np.asarray(item.names.index(item.default) if item.default else 0, np.int64)
+        return np.full(sizes, item.names.index(item.default) if item.default is not None else 0, np.int64)
     return np.asarray(item.default or ("" if item.dtype_name == "string" else b""), object)

@@ -1,5 +1,6 @@
 """A plugin and its models as discovery leaves them behind: plain values, no hooks."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,12 +19,16 @@ class PluginInfo:
 
 @dataclass(frozen=True)
 class OfferedModel:
-    """One model of one loaded plugin: its object, its specification and its filled settings."""
+    """One model of one loaded plugin: its object, its specification and its filled settings.
+
+    `given` is what the operator set for the whole distribution, secrets included.
+    """
 
     plugin: PluginInfo
     model: Model
     spec: ModelSpec
     settings: Any = None
+    given: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from mercato_server.errors import ExportFailed, StartupError
 from mercato_server.export.launch import export_model
 from mercato_server.export.request import ExportRequest, Progress
 from mercato_server.export.tools import tools_installed, usable
+from mercato_server.plugins.daemon import in_daemon_thread
 from mercato_server.runtime.inline import InlineLane
 from mercato_server.runtime.providers import Provider
 from mercato_server.runtime.worker import Worker
@@ -79,8 +80,8 @@ class Lifecycle:
 
     async def _artifact(self, offered: OfferedModel, version: Version) -> Artifact:
         """The stored artifact, or a fresh one when it is absent, damaged or made by other tools."""
-        key = await asyncio.to_thread(key_of, offered)
-        artifact = await asyncio.to_thread(usable, self._store, key)
+        key = await in_daemon_thread(key_of, offered)
+        artifact = await in_daemon_thread(usable, self._store, key)
         if artifact is not None:
             return artifact
         if tools_installed() is None:
@@ -95,9 +96,9 @@ class Lifecycle:
         return await self._export(offered, version, key)
 
     async def _export(self, offered: OfferedModel, version: Version, key: str) -> Artifact:
-        self._catalog.move(version, State.EXPORTING)
         request = ExportRequest.of(offered, self._store.root, key)
         async with self._exports:
+            self._catalog.move(version, State.EXPORTING)
             digest = await export_model(request, lambda progress: self._on_progress(version.name, progress))
         return await asyncio.to_thread(self._store.open, digest)
 
@@ -115,7 +116,7 @@ class Lifecycle:
         except Exception:
             await self._lanes.pop(version).close()
             raise
-        version.providers = tuple(dict.fromkeys((resources.provider.name, "cpu")))
+        version.providers = worker.providers
         version.batcher = Batcher(version.name, lane, artifact.spec.batch)
         version.admission = Admission(
             version.name, max_requests=resources.max_requests, max_bytes=resources.max_request_bytes

@@ -1,6 +1,6 @@
 """Generated graph inputs: which shapes a certificate tries, and seeded values inside the declared bounds."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -42,7 +42,10 @@ def example(graph: GraphSpec) -> Inputs:
 
 
 def generated(graph: GraphSpec, max_rows: int) -> Iterator[Inputs]:
-    """The cases of a certificate: rows 1, 2, 3, 7 and maximum, then each axis at 1, 2, odd and maximum."""
+    """The cases of a certificate: rows 1, 2, 3, 7 and maximum, then each axis at 1, 2, odd and maximum.
+
+    Rows and every axis are tried at one seeded size between these as well.
+    """
     for seed, sizes in enumerate(sizes_to_try(graph, max_rows), start=1):
         yield make(graph, sizes, seed)
 
@@ -52,10 +55,14 @@ def sizes_to_try(graph: GraphSpec, max_rows: int) -> list[dict[str, int]]:
     maxima = named_axes(graph)
     usual = {name: _USUAL_SIZE if top is None else min(_USUAL_SIZE, top) for name, top in maxima.items()}
     usual[BATCH] = min(_USUAL_ROWS, max_rows)
-    tried = [{**usual, BATCH: rows} for rows in (*_ROWS, max_rows) if rows <= max_rows]
+    tried = [
+        {**usual, BATCH: rows} for rows in (*_ROWS, *_between(_ROWS[-1], (), max_rows), max_rows) if rows <= max_rows
+    ]
     for name, top in maxima.items():
         if top is not None:
-            tried += [{**usual, name: size} for size in (1, 2, _odd(top), top) if size <= top]
+            known = (1, 2, _odd(top), top)
+            between = _between(2, (*known, usual[name]), top)
+            tried += [{**usual, name: size} for size in (*known, *between) if size <= top]
     bounded = [_bounded(sizes) for sizes in tried]
     return [sizes for place, sizes in enumerate(bounded) if sizes not in bounded[:place]]
 
@@ -101,12 +108,8 @@ def ragged_axis(graph: GraphSpec) -> str | None:
 
 
 def padded_inputs(graph: GraphSpec) -> tuple[str, ...]:
-    """Inputs that are padded behind each row's true length."""
-    declared = tuple(name for name, tensor in graph.inputs.items() if tensor.ragged)
-    if declared or graph.lengths is None:
-        return declared
-    varying = [name for name, tensor in graph.inputs.items() if len(tensor.axes) > 1 and axis_name(tensor.axes[1])]
-    return tuple(varying)
+    """Inputs that are padded behind each row's true length; all of them along the same axis."""
+    return tuple(name for name, tensor in graph.inputs.items() if tensor.ragged)
 
 
 def row(graph: GraphSpec, inputs: Inputs, index: int) -> Inputs:
@@ -144,6 +147,12 @@ def _odd(top: int) -> int:
     return min(top, (top // 3) | 1)
 
 
+def _between(low: int, tried: Sequence[int], top: int) -> list[int]:
+    """One size above `low` and below `top` that is not tried yet, always the same; none where there is none."""
+    sizes = [size for size in range(low + 1, min(top, MAX_CELLS)) if size not in tried]
+    return [int(np.random.default_rng(top).choice(sizes))] if sizes else []
+
+
 def _lengths(sizes: Sizes, ragged: str, random: np.random.Generator) -> Array:
     lengths = random.integers(1, sizes[ragged], sizes[BATCH], endpoint=True)
     lengths[random.integers(len(lengths))] = sizes[ragged]
@@ -161,10 +170,13 @@ def _values(tensor: Tensor, shape: tuple[int, ...], random: np.random.Generator)
 
 
 def _integer_bounds(tensor: Tensor) -> tuple[int, int]:
-    """Without bounds: bytes over their whole range, as pixels have it; wider integers 0 and 1, safe as indices."""
-    low = 0 if tensor.low is None else int(np.ceil(tensor.low))
-    high = (255 if tensor.dtype == "uint8" else low + 1) if tensor.high is None else int(np.floor(tensor.high))
-    return min(low, high), high
+    """Without bounds: 8 bits over their whole range, as pixels have it; wider integers from 0."""
+    whole = np.iinfo(tensor.dtype)
+    low = (whole.min if whole.bits == 8 else 0) if tensor.low is None else int(np.ceil(tensor.low))
+    if tensor.high is not None:
+        return min(low, int(np.floor(tensor.high))), int(np.floor(tensor.high))
+    # Of wider integers only the true lengths come without a maximum, and those are filled in afterwards.
+    return low, whole.max if whole.bits == 8 else low + 1
 
 
 def _floats(tensor: Tensor, shape: tuple[int, ...], random: np.random.Generator) -> Array:

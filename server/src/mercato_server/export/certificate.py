@@ -7,7 +7,7 @@ and `examples` (recorded answers to whole requests).
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ def certify(subject: Subject, on_progress: Callable[[int, int], None]) -> Certif
     run.recorded()
     run.replayed()
     return Certificate(
-        kind=kind_of(subject),
+        kind=_kind(subject, run.answered),
         passed=True,
         errors=run.ledger.verdict(),
         cases=tuple(run.seen),
@@ -65,18 +65,21 @@ def certify(subject: Subject, on_progress: Callable[[int, int], None]) -> Certif
     )
 
 
-def kind_of(subject: Subject) -> CertificateKind:
-    """What the graphs were held against; with several graphs, the weakest of them counts."""
-    graphs = subject.graphs.values()
-    if all(exported.reference for exported in graphs):
-        return "source"
-    examples = any(example.outputs is not None for example in subject.examples)
-    return "recorded" if examples or all(exported.reference or exported.recorded for exported in graphs) else "self"
-
-
 def tools_of(graphs: Mapping[str, ExportedGraph]) -> dict[str, str]:
     """Versions of what made the files, and of the runtime that ran the checks."""
     return versions({name for exported in graphs.values() for name in exported.tools} | {*RUNTIME})
+
+
+def _kind(subject: Subject, answered: Set[str]) -> CertificateKind:
+    """What the graphs were held against; with several graphs, the weakest of them counts.
+
+    Recorded answers count once every output of the model was `answered` by one of them.
+    """
+    graphs = subject.graphs.values()
+    if all(exported.reference for exported in graphs):
+        return "source"
+    examples = subject.spec.outputs.keys() <= answered
+    return "recorded" if examples or all(exported.reference or exported.recorded for exported in graphs) else "self"
 
 
 @dataclass
@@ -87,6 +90,7 @@ class _Run:
     ledger: Ledger
     on_progress: Callable[[int, int], None]
     seen: list[Case] = field(default_factory=list)
+    answered: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.benches = {name: self._bench(name, exported) for name, exported in self.subject.graphs.items()}
@@ -110,7 +114,7 @@ class _Run:
         for name, exported in self.subject.graphs.items():
             if exported.recorded is not None:
                 inputs = Inputs(dict(exported.recorded.inputs))
-                self.benches[name].compare("recorded", inputs, exported.recorded.outputs)
+                self.benches[name].compare("recorded", inputs, exported.recorded.outputs, given=True)
 
     def replayed(self) -> None:
         """The author's examples: what reaches the graphs is one more parity case, recorded answers are compared."""
@@ -118,7 +122,7 @@ class _Run:
         replay.load(subject.model, subject.spec, subject.files, subject.settings)
         taps: dict[str, Session] = {name: replay.Tap(b.session, b.tapped) for name, b in self.benches.items()}
         for example, answer in replay.answers(subject.model, subject.spec, taps, subject.examples):
-            if example.outputs is not None:
+            if example.outputs:
                 self._compare_answer(example, example.outputs, answer)
             self._step()
 
@@ -131,7 +135,10 @@ class _Run:
             item = self.subject.spec.outputs[name]
             dtype = item.dtype if isinstance(item, Tensor) else item.kind
             self.ledger.tolerances.setdefault(name, self.subject.spec.tolerance.get(name, gate(dtype)))
-            self.ledger.add(name, case, *replay.compared(item, answer[name], value))
+            what = f"model {self.subject.spec.name!r}: the recorded output {name!r} of an example"
+            got, recorded = replay.compared(item, answer[name], value, what)
+            self.ledger.add(name, case, got, recorded, given=True)
+            self.answered |= {name} if recorded.size else set()
 
     def _bench(self, name: str, exported: ExportedGraph) -> "_Bench":
         prefix = "" if len(self.subject.graphs) == 1 else f"{name}."
@@ -169,19 +176,19 @@ class _Bench:
         """The graph against its source; without one, against itself, which only finite numbers pass."""
         reference = self.exported.reference
         got = self._run("parity" if reference else "shapes", inputs)
-        expected = reference(inputs.arrays) if reference else got
+        expected = reference(inputs.arrays) if reference else {n: _finite_only(array) for n, array in got.items()}
         self._add("parity" if reference else "shapes", inputs, got, expected)
 
-    def compare(self, check: str, inputs: Inputs, expected: Arrays) -> None:
-        """The graph against outputs that are known."""
-        self._add(check, inputs, self._run(check, inputs), expected)
+    def compare(self, check: str, inputs: Inputs, expected: Arrays, *, given: bool = False) -> None:
+        """The graph against outputs that are known; `given` where they are the author's."""
+        self._add(check, inputs, self._run(check, inputs), expected, given=given)
 
     def tapped(self, arrays: Arrays, outputs: Arrays) -> None:
         """A run that an example caused."""
         if self.exported.reference is not None:
             lengths = arrays[self.spec.lengths] if self.spec.lengths else None
             expected = self.exported.reference(arrays)
-            self._add("parity", Inputs(dict(arrays), lengths), outputs, expected)
+            self._add("parity", Inputs(dict(arrays), lengths), outputs, expected, given=True)
 
     def invariances(self, plan: Sequence[Inputs], max_rows: int) -> None:
         """Repeat and batch on the case with most of up to seven rows, padding where rows have lengths."""
@@ -233,16 +240,24 @@ class _Bench:
                     f"{shown(tensor)}, in check {check!r} at {inputs.shapes}"
                 )
 
-    def _add(self, check: str, inputs: Inputs, got: Arrays, expected: Arrays) -> None:
+    def _add(self, check: str, inputs: Inputs, got: Arrays, expected: Arrays, *, given: bool = False) -> None:
         case = self.note(check, inputs.shapes)
         for name, tensor in self.spec.outputs.items():
             pair = got[name], expected[name]
             valid = [_valid_only(array, tensor, self.spec, inputs.lengths) for array in pair]
-            self.ledger.add(self.prefix + name, case, valid[0], valid[1])
+            self.ledger.add(self.prefix + name, case, valid[0], valid[1], given=given)
 
 
 def _rows(inputs: Inputs) -> int:
     return max(shape[0] for shape in inputs.shapes.values() if shape)
+
+
+def _finite_only(array: Array) -> Array:
+    """The array with NaN, which agrees with nothing, in place of infinities."""
+    if array.dtype.kind in "biu":
+        return array
+    wide = array.astype(np.float64)
+    return np.where(np.isfinite(wide), wide, np.nan)
 
 
 def _common(left: Array, right: Array) -> tuple[Array, Array]:

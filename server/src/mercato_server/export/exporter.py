@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mercato_plugin import GraphSpec, ModelSpec
+from mercato_server.contract.fields import numpy_dtype
 from mercato_server.errors import ExportFailed
 from mercato_server.export.graphs import ExportedGraph
 
@@ -20,6 +21,8 @@ def export_graphs(
     how many graphs of how many are done. Raises ExportFailed.
     """
     sources = _by_name(built, spec)
+    for graph in spec.graphs.values():
+        _check_bounds(graph, spec.name)
     exported: dict[str, ExportedGraph] = {}
     for name, source in sources.items():
         exported[name] = _export(source, spec, spec.graphs[name], folder / f"{name}.onnx", files)
@@ -33,6 +36,17 @@ def _by_name(built: Any, spec: ModelSpec) -> dict[str, Any]:
     if set(sources) != set(names):
         raise ExportFailed(f"model {spec.name!r}: build gave graphs {sorted(sources)}, the specification has {names}")
     return {name: sources[name] for name in names}
+
+
+def _check_bounds(graph: GraphSpec, model: str) -> None:
+    """Whole numbers are often indices: nobody but the author knows which ones exist."""
+    for name, item in graph.inputs.items():
+        dtype = numpy_dtype(item.dtype)
+        if dtype.kind in "iu" and dtype.itemsize > 1 and item.high is None and name != graph.lengths:
+            raise ExportFailed(
+                f"model {model!r}: graph input {name!r} is {item.dtype} without high; state low and high, "
+                "so that the certificate tries the numbers that will come"
+            )
 
 
 def _export(source: Any, spec: ModelSpec, graph: GraphSpec, path: Path, files: Path | None) -> ExportedGraph:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mercato_plugin import Example, ModelSpec
-from mercato_plugin.frozen import canonical, freeze
+from mercato_plugin.frozen import freeze
 from mercato_server.contract.artifact import Artifact
 from mercato_server.contract.certificate import Certificate
 from mercato_server.contract.plugin import OfferedModel
@@ -120,6 +120,7 @@ def _blame(offered: OfferedModel, method: str) -> Iterator[None]:
 
 def _describe(folder: Path, spec: ModelSpec, certificate: Certificate, examples: list[Example]) -> None:
     """Write what stands beside graphs and files in an artifact."""
-    (folder / "spec.json").write_bytes(canonical(freeze(spec)))
+    # Not sorted: callers see inputs and outputs in the order in which the author declared them.
+    (folder / "spec.json").write_text(json.dumps(freeze(spec)))
     (folder / "certificate.json").write_text(json.dumps(certificate.to_json(), indent=1))
     (folder / "examples.json").write_bytes(frozen_examples.freeze(spec, examples))

@@ -1,5 +1,6 @@
 """Comparisons of outputs, their errors and the verdict."""
 
+import math
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -16,7 +17,10 @@ GATES = {"float64": 1e-9, "float32": 1e-5, "bfloat16": 2e-2, "float16": 5e-3}
 
 @dataclass(frozen=True)
 class Comparison:
-    """One output in one case: norms of the difference and of what was expected, over `size` elements."""
+    """One output in one case: norms of the difference and of what was expected, over `size` elements.
+
+    `given` marks a case of the author's own rather than a generated one.
+    """
 
     output: str
     case: Case
@@ -24,15 +28,22 @@ class Comparison:
     expected: float
     max_abs: float
     size: int
+    given: bool = False
+
+    @property
+    def root_mean_square(self) -> float:
+        """Of what was expected."""
+        return self.expected / math.sqrt(self.size)
 
     def relative(self, typical: float) -> float:
         """||got - expected|| / ||expected||.
 
-        A case whose expected values are smaller than the output's usual ones is measured against the usual
+        A generated case whose expected values are smaller than the usual ones is measured against the usual
         root mean square `typical`, so that a sum that cancels to almost zero is not held to more digits than
-        its terms have. Where both are zero, the difference itself counts.
+        its terms have. A given case is measured against its own values: those are what will be asked for.
+        Where nothing but zeros is expected, the difference itself counts.
         """
-        scale = max(self.expected, typical * self.size**0.5)
+        scale = self.expected if self.given else max(self.expected, typical * math.sqrt(self.size))
         return self.difference / scale if scale else self.difference
 
 
@@ -44,7 +55,7 @@ class Ledger:
     tolerances: dict[str, float] = field(default_factory=dict)
     comparisons: list[Comparison] = field(default_factory=list)
 
-    def add(self, output: str, case: Case, got: Array, expected: Array) -> None:
+    def add(self, output: str, case: Case, got: Array, expected: Array, *, given: bool = False) -> None:
         """Note how far `got` is from `expected`. Raises ParityFailed when their shapes differ."""
         if got.shape != expected.shape:
             raise ParityFailed(
@@ -52,7 +63,7 @@ class Ledger:
                 f"in check {case.check!r} at {_shown(case)}"
             )
         difference, norm, max_abs = _errors(got, expected)
-        self.comparisons.append(Comparison(output, case, difference, norm, max_abs, max(1, got.size)))
+        self.comparisons.append(Comparison(output, case, difference, norm, max_abs, max(1, got.size), given))
 
     def verdict(self) -> tuple[OutputError, ...]:
         """The largest error of every output. Raises ParityFailed with the numbers of the worst failure."""
@@ -65,7 +76,7 @@ class Ledger:
 
     def _judge(self, output: str) -> tuple[OutputError, Comparison, int]:
         own = [comparison for comparison in self.comparisons if comparison.output == output]
-        typical = median(comparison.expected / comparison.size**0.5 for comparison in own)
+        typical = median([comparison.root_mean_square for comparison in own if not comparison.given] or [0.0])
         worst = max(own, key=lambda comparison: comparison.relative(typical))
         tolerance = self.tolerances[output]
         count = sum(not comparison.relative(typical) <= tolerance for comparison in own)

@@ -26,7 +26,7 @@ class Tap(Session):
     def __init__(self, session: Session, see: Callable[[Arrays, Arrays], None]) -> None:
         self._inner = session
         self._see = see
-        self.provider = session.provider
+        self.providers = session.providers
 
     def run(self, inputs: Arrays) -> dict[str, Array]:
         """The session's own outputs."""
@@ -52,14 +52,31 @@ def answers(
         yield example, _answer(model, spec, runner, example, f"model {spec.name!r}: example {number}")
 
 
-def compared(item: Field, got: Any, expected: Any) -> tuple[Array, Array]:
-    """An answer and the recorded value of one output as arrays of one type; labels as indices."""
-    if isinstance(item, Label):
-        names = list(item.names)
-        index = np.vectorize(lambda value: names.index(value) if value in names else value, otypes=[np.int64])
-        return np.asarray(got, np.int64), index(np.asarray(expected, object))
-    dtype = numpy_dtype(item.dtype) if isinstance(item, Tensor) else np.dtype(object)
-    return np.asarray(got, dtype), np.asarray(expected, dtype)
+def compared(item: Field, got: Any, expected: Any, what: str) -> tuple[Array, Array]:
+    """An answer and the recorded value of one output as arrays; labels as indices.
+
+    Only recorded fractions are rounded, to the output's type. Raises ExportFailed, naming `what`, when the
+    two are no such arrays.
+    """
+    try:
+        if isinstance(item, Label):
+            index = np.vectorize(lambda value: _index(item.names, value), otypes=[np.int64])
+            return np.asarray(got), index(np.asarray(expected, object))
+        if not isinstance(item, Tensor):
+            return np.asarray(got, object), np.asarray(expected, object)
+        dtype = numpy_dtype(item.dtype)
+        return np.asarray(got), np.asarray(expected, None if dtype.kind in "biu" else dtype)
+    except (ValueError, TypeError) as error:
+        raise ExportFailed(f"{what} cannot be compared with the answer: {summary(error)}") from error
+
+
+def _index(names: Sequence[str], value: Any) -> int:
+    """The place of a label; a whole number is one already."""
+    if isinstance(value, int):
+        return value
+    if value not in names:
+        raise ValueError(f"got {value!r}, expected one of {', '.join(names)}")
+    return names.index(value)
 
 
 def _answer(model: Model, spec: ModelSpec, runner: GraphRunner, example: Example, what: str) -> Outputs:

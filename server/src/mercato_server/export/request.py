@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ Step = Literal["build", "export", "certify", "store"]
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """One model to export. `settings` are the values of the model's own settings, secrets included.
+    """One model to export. `settings` are what the operator set for its distribution, secrets included.
 
     The result is published under `key` in the store at `store`. `version` and `files` are the model
     folder's number and its `files/`, None for a model without one.
@@ -33,8 +33,7 @@ class ExportRequest:
     @classmethod
     def of(cls, offered: OfferedModel, store: Path, key: str) -> "ExportRequest":
         """The request for an installed model as it is configured."""
-        settings = asdict(offered.settings) if is_dataclass(offered.settings) else {}  # type: ignore[arg-type]
-        return cls(offered.plugin, offered.spec.name, store, key, settings=settings)
+        return cls(offered.plugin, offered.spec.name, store, key, settings=offered.given)
 
     def to_json(self) -> bytes:
         """One line; `from_json` is its inverse."""

@@ -1,4 +1,4 @@
-"""The barrier that keeps build tools out of the process while plugins are loaded."""
+"""The barrier that keeps build tools out of a serving process."""
 
 import contextlib
 import sys
@@ -24,7 +24,8 @@ class _Barrier(MetaPathFinder, Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         name = module.__name__
-        raise BuildToolBarred(f"{name} must not enter a serving process", name=name)
+        text = f"{name} must not enter a serving process; move the import into build or train"
+        raise BuildToolBarred(text, name=name)
 
 
 @contextlib.contextmanager

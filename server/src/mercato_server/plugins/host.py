@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import logging
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from mercato_plugin import Model, ModelSpec, Secret, hooks
 from mercato_plugin.frozen import schema_fingerprint
+from mercato_plugin.settings import holds_secret
 from mercato_server.contract.plugin import Discovery, OfferedModel, PluginInfo, Refusal
 from mercato_server.contract.summary import summary
 from mercato_server.errors import PluginRefused
@@ -113,7 +115,7 @@ def _offered(info: PluginInfo, model: Model, given: Mapping[str, Any]) -> Offere
         )
     with _guarded(info, "SPEC_INVALID", f"has an invalid specification of {spec.name}"):
         _ = spec.graphs, schema_fingerprint(spec)
-    return OfferedModel(info, model, spec, settings)
+    return OfferedModel(info, model, spec, settings, given)
 
 
 def _refuse_unknown(info: PluginInfo, models: Collection[Model], given: Mapping[str, Any]) -> None:
@@ -148,7 +150,7 @@ def _bad_settings(info: PluginInfo, faults: str) -> PluginRefused:
 
 def _value(info: PluginInfo, name: str, hint: Any, value: Any) -> Any:
     """Secrets come from the environment (marked by the reader as Secret) or from a file, never from mercato.toml."""
-    if hint is not Secret or isinstance(value, Secret):
+    if not holds_secret(hint) or isinstance(value, Secret):
         return value
     if isinstance(value, Mapping) and set(value) == {"file"}:
         with _guarded(info, "SETTINGS_INVALID", f"secret {name!r}: its file cannot be read"):
@@ -170,8 +172,13 @@ def _refuse_clashes(found: Discovery) -> None:
         names = " and ".join(f"{o.spec.name!r} of {o.plugin.distribution} {o.plugin.version}" for o in group)
         for plugin in {offered.plugin for offered in group} - refused:
             refused.add(plugin)
-            found.refused.append(Refusal(plugin, "NAME_CLASH", f"model names clash: {names}; uninstall or deny one"))
+            found.refused.append(Refusal(plugin, "NAME_CLASH", f"model names clash: {names}; {_way_out(group)}"))
     found.models = [offered for offered in found.models if offered.plugin not in refused]
+
+
+def _way_out(group: list[OfferedModel]) -> str:
+    distribution, *others = {offered.plugin.distribution for offered in group}
+    return "uninstall or deny one" if others else f"{distribution} offers the name twice; rename one of its models"
 
 
 @contextlib.contextmanager
@@ -179,9 +186,12 @@ def _guarded(info: PluginInfo, code: str, what: str) -> Iterator[None]:
     """Turn whatever the plugin raises, SystemExit included, into a refusal; the traceback goes to the log."""
     try:
         yield
-    except (PluginRefused, KeyboardInterrupt):
+    except PluginRefused:
         raise
     except BaseException as error:
+        # Ctrl-C arrives on the main thread alone; elsewhere it is the plugin that raises it.
+        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            raise
         log.warning("plugin %s %s", info.distribution, what, exc_info=error)
         if tool := barred_tool(error):
             raise PluginRefused(

@@ -24,6 +24,10 @@ Lengths = npt.NDArray[np.int64]
 # A message may hold thousands of wrong names; nobody reads more than these.
 MAX_FAULTS = 16
 
+# A padded array may be this large, or this many times the bytes it was made of, whichever is more.
+PADDED_BYTES = 16 * 1024 * 1024
+PADDED_SHARE = 16
+
 NAMES = {
     "bool": "BOOL", "int8": "INT8", "int16": "INT16", "int32": "INT32", "int64": "INT64", "uint8": "UINT8",
     "uint16": "UINT16", "uint32": "UINT32", "uint64": "UINT64", "float16": "FP16", "bfloat16": "BF16",
@@ -112,9 +116,19 @@ class FieldCodec:
         for check in self._checks:
             check(values)
         assert isinstance(self.item, Tensor)
+        _check_padding(math.prod(shape) * values.itemsize, values.nbytes)
         padded = np.full(shape, self.item.pad, values.dtype)
         padded[np.arange(shape[1]) < lengths[:, None]] = values
         return padded, lengths
+
+
+def _check_padding(padded: int, sent: int) -> None:
+    """One long row among empty ones must not make a small message hold a large array."""
+    if padded > max(PADDED_BYTES, PADDED_SHARE * sent):
+        raise Bad(
+            f"got {sent} bytes that padding to the longest row would make {padded}, expected at most {PADDED_BYTES} "
+            f"or {PADDED_SHARE} times what was sent; send rows of similar length together"
+        )
 
 
 def _value_checks(item: Field) -> list[Callable[[Array], None]]:
@@ -231,12 +245,16 @@ class Decoded:
 
 
 def _free_inputs(spec: ModelSpec) -> list[tuple[str, int]]:
-    """Inputs whose rows may differ in shape between requests, with the position of their first row axis."""
-    return [
-        (name, 0 if item.shared else 1)
-        for name, item in spec.inputs.items()
-        if not (isinstance(item, Tensor) and item.ragged) and any(not isinstance(axis, int) for axis in item.row_axes)
-    ]
+    """Inputs whose rows may differ in shape between requests, with the axis from which on they must be equal.
+
+    Joining widens ragged inputs along axis 1, so only the axes behind it count.
+    """
+    free = []
+    for name, item in spec.inputs.items():
+        skipped = int(isinstance(item, Tensor) and item.ragged)
+        if any(not isinstance(axis, int) for axis in item.row_axes[skipped:]):
+            free.append((name, skipped + (not item.shared)))
+    return free
 
 
 def _shared_axis_names(spec: ModelSpec) -> list[tuple[str, str, int]]:

@@ -16,7 +16,8 @@ class Gathering:
     """Counts the calls in flight, and holds arriving ones until the loop has brought no other for a few turns.
 
     The number of quiet turns follows the calls in flight and the size of the last gathering, `LONGEST_QUIET`
-    at most. A lone call does not wait, nobody waits for a timer, and `LARGEST` calls never wait for another.
+    at most. A lone call does not wait, except for the first one after a gathering of several. Nobody waits for a
+    timer, and `LARGEST` calls never wait for another.
     """
 
     def __init__(self) -> None:

@@ -3,7 +3,6 @@
 # grpc's classes are generic in their stubs only, so annotations must stay unevaluated.
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 import uuid
@@ -14,7 +13,7 @@ import grpc
 import grpc.aio
 
 from mercato_server.contract.call import Call
-from mercato_server.errors import DeadlineExpired, InvalidRequest, PluginFault, RequestError
+from mercato_server.errors import InvalidRequest, PluginFault, RequestError
 from mercato_server.rpc import request_id
 from mercato_server.rpc.status import to_status
 
@@ -34,11 +33,11 @@ class Guard:
     def __init__(self, default_deadline: float) -> None:
         self._default_deadline = default_deadline
 
-    def unary(self, method: str, handler: Handler) -> grpc.RpcMethodHandler[Any, Any]:
+    def unary(self, handler: Handler) -> grpc.RpcMethodHandler[Any, Any]:
         """One of our own methods: bytes in, bytes out; parsing happens in the handler, under this guard."""
 
         async def guarded(request: bytes, context: Context) -> bytes:
-            call = self._call(method, request, context)
+            call = self._call(request, context)
             try:
                 return await handler(call)
             except Exception as error:
@@ -46,11 +45,11 @@ class Guard:
 
         return grpc.unary_unary_rpc_method_handler(guarded)
 
-    def _call(self, method: str, request: bytes, context: Context) -> Call:
+    def _call(self, request: bytes, context: Context) -> Call:
         remaining: float | None = context.time_remaining()
         deadline = time.monotonic() + (self._default_deadline if remaining is None else remaining)
         metadata = {key: str(value) for key, value in context.invocation_metadata() or () if key == "x-request-id"}
-        return Call(method, request, metadata, deadline, context.peer(), bounded=remaining is not None)
+        return Call(request, metadata, deadline, bounded=remaining is not None)
 
 
 def library_handler(handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
@@ -120,12 +119,11 @@ def _id_of_refused(call: Call) -> str:
 
 async def _abort(context: Context, error: Exception, call_id: str) -> NoReturn:
     """End the call with the error's status; anything we did not raise on purpose becomes INTERNAL with an id."""
-    if isinstance(error, asyncio.TimeoutError):
-        error = DeadlineExpired("the deadline passed before the answer was ready")
-    if not isinstance(error, RequestError):
-        error = _internal(error)
-    code, text, metadata = to_status(error, call_id)
-    await context.abort(code, text, metadata)
+    try:
+        status = to_status(error if isinstance(error, RequestError) else _internal(error), call_id)
+    except Exception as unfit:  # facts of the error that no message can hold; gRPC would tell the caller about them
+        status = to_status(_internal(unfit), call_id)
+    await context.abort(*status)
 
 
 def _internal(error: Exception) -> PluginFault:

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any
 
 from mercato.v1 import prediction_pb2
-from mercato_plugin import Bool, Choice, Float, Int, ModelSpec, Parameter
+from mercato_plugin import Bool, Choice, Float, Int, ModelSpec, Parameter, Str
 from mercato_server.errors import InvalidRequest, Violation
 from mercato_server.rpc.codec import MAX_FAULTS
 from mercato_server.serving.batch import PerRow
@@ -44,6 +44,8 @@ def _value(parameter: Parameter, given: prediction_pb2.ParameterValue) -> Value 
             return number if math.isfinite(number) and _inside(number, low, high) else None
         case Choice(choices=choices) if kind == "string_value":
             return given.string_value if given.string_value in choices else None
+        case Str(max_bytes=max_bytes) if kind == "string_value":
+            return given.string_value if len(given.string_value.encode()) <= max_bytes else None
     return None
 
 
@@ -58,4 +60,6 @@ def _wanted(parameter: Parameter) -> str:
             return " ".join([{"int": "a whole number", "float": "a finite number"}[parameter.kind], *bounds])
         case Choice(choices=choices):
             return f"one of {', '.join(choices)}"
+        case Str(max_bytes=max_bytes):
+            return f"a string of at most {max_bytes} bytes of UTF-8"
     return "a boolean"

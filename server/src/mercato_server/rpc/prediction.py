@@ -40,7 +40,7 @@ class Prediction:
             call.request_id = request_id.settled(message.request_id or call.metadata.get("x-request-id", ""))
             version = self._version(message)
             codec = self._codec(version)
-            request = _request(message, codec, call.deadline)
+            request = _request(message, codec, call)
             answer = await self._answer(version, request, call)
             return _response(message, version, codec, answer, call.request_id)
 
@@ -73,10 +73,22 @@ class Prediction:
             future = version.batcher.submit(request)
             if call.bounded and request.deadline >= call.deadline:
                 return await future  # the transport cancels us at the deadline
-            async with asyncio.timeout(request.deadline - time.monotonic()):
-                return await future
+            return await _in_time(future, request.deadline, version.name)
         finally:
             version.admission.give_back(request.nbytes)
+
+
+async def _in_time(future: "asyncio.Future[Answer]", deadline: float, model: str) -> Answer:
+    """The answer. Raises DeadlineExpired when the deadline comes first, and cancels the future then."""
+    timer = asyncio.timeout(deadline - time.monotonic())
+    try:
+        async with timer:
+            return await future
+    except TimeoutError:
+        if not timer.expired():
+            raise
+        text = f"model {model!r}: the answer was not ready in time; the request may have run"
+        raise DeadlineExpired(text, model=model) from None
 
 
 def parse(data: bytes, max_fields: int) -> prediction_pb2.PredictRequest:
@@ -99,7 +111,7 @@ def _check_schema(fingerprint: str, version: Version) -> None:
         )
 
 
-def _request(message: prediction_pb2.PredictRequest, codec: SignatureCodec, deadline: float) -> Request:
+def _request(message: prediction_pb2.PredictRequest, codec: SignatureCodec, call: Call) -> Request:
     spec = codec.spec
     if message.priority > MAX_PRIORITY:
         raise InvalidRequest.of("priority", f"got {message.priority}, expected 0 to {MAX_PRIORITY}", model=spec.name)
@@ -110,10 +122,10 @@ def _request(message: prediction_pb2.PredictRequest, codec: SignatureCodec, dead
     return Request(
         inputs=inputs,
         rows=decoded.rows,
-        deadline=_deadline(message, deadline, spec.name),
+        deadline=_deadline(message, call.deadline, spec.name),
         group=_group(codec, decoded, parameters),
         cost=_cost(spec, decoded) if spec.batch.max_cost else 0,
-        nbytes=message.ByteSize(),
+        nbytes=_held(decoded, call.request),
         priority=message.priority,
         parameters=parameters,
         lengths=decoded.lengths,
@@ -137,6 +149,11 @@ def _group(codec: SignatureCodec, decoded: Decoded, parameters: dict[str, object
     values = tuple(value for name, value in parameters.items() if not codec.spec.parameters[name].per_row)
     free = ((decoded.arrays.get(name), offset) for name, offset in codec.free_inputs)
     return (*values, *(None if array is None else array.shape[offset:] for array, offset in free))
+
+
+def _held(decoded: Decoded, sent: bytes) -> int:
+    """What the request holds while it waits: its message, or its arrays where padding has made them larger."""
+    return max(len(sent), sum(array.nbytes for array in decoded.arrays.values()))
 
 
 def _cost(spec: ModelSpec, decoded: Decoded) -> int:

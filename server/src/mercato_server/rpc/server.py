@@ -49,13 +49,9 @@ class DataServer:
         guard = Guard(limits.default_deadline)
         self._prediction = Prediction(catalog, limits.fields)
         methods = CatalogMethods(catalog, limits.fields)
-        self._register(PREDICTION, {"Predict": guard.unary(f"/{PREDICTION}/Predict", self._prediction.predict)})
+        self._register(PREDICTION, {"Predict": guard.unary(self._prediction.predict)})
         self._register(
-            CATALOG,
-            {
-                "ListModels": guard.unary(f"/{CATALOG}/ListModels", methods.list_models),
-                "GetModel": guard.unary(f"/{CATALOG}/GetModel", methods.get_model),
-            },
+            CATALOG, {"ListModels": guard.unary(methods.list_models), "GetModel": guard.unary(methods.get_model)}
         )
         self._register_libraries()
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mercato.v1 import catalog_pb2, prediction_pb2, tensor_pb2
-from mercato_plugin import Axis, Bool, Choice, Field, Float, Image, Int, Label, ModelSpec, Parameter, Tensor, Text
+from mercato_plugin import Axis, Bool, Choice, Field, Float, Image, Int, Label, ModelSpec, Parameter, Str, Tensor, Text
 from mercato_plugin.fields import BATCH, AxisSpec
 from mercato_server.contract.fields import default_row
 from mercato_server.rpc.codec import WIRE, FieldCodec
@@ -17,6 +17,7 @@ _TYPES = {
     "int": catalog_pb2.PARAMETER_TYPE_INT,
     "float": catalog_pb2.PARAMETER_TYPE_FLOAT,
     "choice": catalog_pb2.PARAMETER_TYPE_STRING,
+    "str": catalog_pb2.PARAMETER_TYPE_STRING,
 }
 
 
@@ -58,7 +59,11 @@ def _kind(item: Field) -> dict[str, Any]:
         case Text():
             return {"text": catalog_pb2.TextKind(max_bytes=item.max_bytes, overflow=_OVERFLOW[item.overflow])}
         case Image():
-            return {"image": catalog_pb2.ImageKind(formats=item.formats, max_pixels=item.max_pixels)}
+            return {
+                "image": catalog_pb2.ImageKind(
+                    formats=item.formats, max_pixels=item.max_pixels, max_bytes=item.max_bytes
+                )
+            }
         case Label():
             return {"label": catalog_pb2.LabelKind(names=item.names)}
     return {}
@@ -84,6 +89,8 @@ def _parameter(name: str, parameter: Parameter) -> catalog_pb2.Parameter:
         default_value=_value(parameter),
         choices=parameter.choices if isinstance(parameter, Choice) else (),
         doc=parameter.doc,
+        per_row=parameter.per_row,
+        max_bytes=parameter.max_bytes if isinstance(parameter, Str) else 0,
         **bounds,
     )
 
@@ -96,6 +103,6 @@ def _value(parameter: Parameter) -> prediction_pb2.ParameterValue:
             return prediction_pb2.ParameterValue(int_value=default)
         case Float(default=default):
             return prediction_pb2.ParameterValue(float_value=default)
-        case Choice(default=default):
+        case Choice(default=default) | Str(default=default):
             return prediction_pb2.ParameterValue(string_value=default)
     raise AssertionError(f"unknown parameter kind {parameter.kind!r}")

@@ -26,7 +26,6 @@ CODES: dict[type[errors.RequestError], grpc.StatusCode] = {
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.DeadlineExpired: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.Draining: grpc.StatusCode.UNAVAILABLE,
-    errors.Unsupported: grpc.StatusCode.UNIMPLEMENTED,
     errors.PluginFault: grpc.StatusCode.INTERNAL,
 }
 
@@ -78,8 +77,8 @@ def _bad_request(error: errors.InvalidRequest) -> error_details_pb2.BadRequest:
 
 
 def _cut(text: str, size: int) -> str:
-    """At most `size` bytes of UTF-8, whole characters."""
-    return text.encode()[:size].decode(errors="ignore")
+    """At most `size` bytes of UTF-8, whole characters; lone surrogates, which have no UTF-8, become question marks."""
+    return text.encode(errors="replace")[:size].decode(errors="ignore")
 
 
 def _milliseconds(retry_after: float | None) -> int:

@@ -61,7 +61,10 @@ class GraphRunner:
         return 1 - self.real_cells / self.cells if self.cells else 0.0
 
     def run(self, inputs: Mapping[str, Array | Ragged], graph: str = "model") -> dict[str, Array]:
-        """Outputs of one graph for all rows, in the order of the rows."""
+        """Outputs of one graph for all rows, in the order of the rows.
+
+        Raises ValueError for a `Ragged` that the graph's specification does not allow.
+        """
         ragged = next((value for value in inputs.values() if isinstance(value, Ragged)), None)
         if ragged is not None:
             return self._run_ragged(inputs, ragged.lengths, graph)
@@ -74,6 +77,7 @@ class GraphRunner:
         return _stack([self._timed(graph, {n: a[s : s + limit] for n, a in arrays.items()}) for s in starts])
 
     def _run_ragged(self, inputs: Mapping[str, Array | Ragged], lengths: Indices, graph: str) -> dict[str, Array]:
+        _check_ragged(inputs, self._specs[graph], graph)
         runs = cut(lengths, self._policy)
         parts = [self._timed(graph, self._take(inputs, rows, graph)) for rows in runs]
         self.cells += sum(len(rows) * int(lengths[rows].max()) for rows in runs)
@@ -96,6 +100,23 @@ class GraphRunner:
         outputs = self._sessions[graph].run(arrays)
         self.compute_ns += time.perf_counter_ns() - start
         return outputs
+
+
+def _check_ragged(inputs: Mapping[str, Array | Ragged], spec: GraphSpec, graph: str) -> None:
+    """Only what the specification declares ragged was certified with padding behind its rows."""
+    ragged = {name: value for name, value in inputs.items() if isinstance(value, Ragged)}
+    first = next(iter(ragged))
+    for name, value in ragged.items():
+        if name not in spec.inputs or not spec.inputs[name].ragged:
+            raise ValueError(
+                f"graph {graph!r}: input {name!r} got a Ragged, but its GraphSpec does not declare it ragged; "
+                "write ragged=True in the input's Tensor, so that the certificate checks its padding"
+            )
+        if not np.array_equal(value.lengths, ragged[first].lengths):
+            raise ValueError(
+                f"graph {graph!r}: the rows of {name!r} differ in length from those of {first!r}; "
+                "ragged inputs of one graph share one axis, so their rows must have equal lengths"
+            )
 
 
 def _stack(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:

@@ -9,14 +9,25 @@ from mercato_server.contract.batch import Array
 from mercato_server.errors import LoadFailed, ProviderUnavailable
 from mercato_server.runtime.providers import ORT_NAMES, session_providers
 
+_SHORT_NAMES = {long: short for short, long in ORT_NAMES.items()}
+
 
 class Session:
-    """A graph ready to run. Concurrent `run` calls are allowed on the CPU."""
+    """A graph ready to run. Concurrent `run` calls are allowed on the CPU.
 
-    def __init__(self, session: ort.InferenceSession, provider: str) -> None:
+    `providers` are the short names of the execution providers that it has, the one in use first; those
+    behind it take the nodes that the first has no kernel for.
+    """
+
+    def __init__(self, session: ort.InferenceSession) -> None:
         self._session = session
-        self.provider = provider
+        self.providers: tuple[str, ...] = tuple(_SHORT_NAMES.get(name, name) for name in session.get_providers())
         self._outputs = [item.name for item in session.get_outputs()]
+
+    @property
+    def provider(self) -> str:
+        """The provider in use."""
+        return self.providers[0]
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by name for inputs by name; arrays may be read-only."""
@@ -37,7 +48,7 @@ def open_session(path: Path, *, provider: str = "cpu", threads: int = 1) -> Sess
     got = session.get_providers()[0]
     if got != ORT_NAMES[provider]:
         raise ProviderUnavailable(f"graph {path.stem!r} was to run on {provider} but came up on {got}")
-    return Session(session, provider)
+    return Session(session)
 
 
 def _options(threads: int) -> ort.SessionOptions:

@@ -3,6 +3,7 @@
 It is the same object whatever hosts it; a host calls `load`, `warm`, then `run` from one thread.
 """
 
+import copy
 import logging
 import time
 import uuid
@@ -33,7 +34,7 @@ class LoadedFiles:
     """What `load(ctx)` gets."""
 
     files: Path
-    version: int | None
+    version: int
     settings: Any
 
 
@@ -42,10 +43,13 @@ class OutputFault(Exception):
 
 
 class Worker:
-    """One version of one model. Construction is free; `load` opens the sessions."""
+    """One version of one model. Construction is free; `load` opens the sessions.
+
+    The plugin's object is copied, so that several versions of one model do not share what `load` keeps in it.
+    """
 
     def __init__(self, offered: OfferedModel, artifact: Artifact, *, provider: str, threads: int) -> None:
-        self._model = offered.model
+        self._model = copy.copy(offered.model)
         self._settings = offered.settings
         self._spec = artifact.spec
         self._artifact = artifact
@@ -53,6 +57,11 @@ class Worker:
         self._threads = threads
         self._graphs = artifact.spec.graphs
         self._sessions: dict[str, Session] = {}
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """What the sessions run on by their short names, the one in use first; empty before `load`."""
+        return tuple(dict.fromkeys(name for session in self._sessions.values() for name in session.providers))
 
     def load(self) -> None:
         """Open the sessions and call the plugin's `load`. Raises LoadFailed or ProviderUnavailable."""
@@ -73,9 +82,12 @@ class Worker:
         full = [_repeated(batch, self._spec.batch.max_rows) for batch in batches[:1]]
         for joined in (*map(_joined, batches), *full):
             try:
-                self.run(joined)
+                rejected = self.run(joined).rejected
             except (PluginFault, InvalidRequest) as error:
                 raise LoadFailed(f"warm-up of {self._spec.name}: {error.message}") from error
+            if len(rejected) == joined.rows:
+                field, why = rejected[0]
+                raise LoadFailed(f"warm-up of {self._spec.name}: all rows of an example were rejected: {field}: {why}")
 
     def run(self, joined: JoinedBatch) -> BatchResult:
         """Compute one batch; rows that the plugin refuses are in `rejected`.
@@ -101,7 +113,7 @@ class Worker:
         return BatchResult(outputs={}, rejected=rejected, provider=self._provider)
 
     def close(self) -> None:
-        """Let go of the sessions and of what the plugin keeps."""
+        """Let go of the sessions, so that every later run fails; what the plugin keeps lives as long as the worker."""
         self._sessions.clear()
 
     def _run_once(self, joined: JoinedBatch) -> BatchResult:
@@ -137,8 +149,14 @@ class Worker:
 
 
 def _batch(joined: JoinedBatch, fields: Mapping[str, Field]) -> Batch:
+    """What the plugin gets; every array of it is read-only, whether or not joining has copied it."""
     remaining = None if joined.deadline is None else joined.deadline - time.monotonic()
-    return Batch(_padded(joined, fields), joined.rows, joined.parameters, joined.lengths, joined.present, remaining)
+    batch = Batch(_padded(joined, fields), joined.rows, joined.parameters, joined.lengths, joined.present, remaining)
+    for group in (batch.inputs, batch.parameters, batch.lengths, batch.present):
+        for value in group.values():
+            if isinstance(value, np.ndarray):
+                value.flags.writeable = False
+    return batch
 
 
 def _padded(joined: JoinedBatch, fields: Mapping[str, Field]) -> Mapping[str, Array]:
@@ -148,7 +166,6 @@ def _padded(joined: JoinedBatch, fields: Mapping[str, Field]) -> Mapping[str, Ar
     for name, value in pads.items():
         array = inputs[name].copy()
         array[np.arange(array.shape[1]) >= joined.lengths[name][:, None]] = value
-        array.flags.writeable = False
         inputs[name] = array
     return inputs
 

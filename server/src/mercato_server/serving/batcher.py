@@ -14,6 +14,7 @@ from mercato_server.serving.batch import join, split
 from mercato_server.serving.request import Answer, Entry, GroupKey, Request
 
 _SWEEP_EVERY = 16
+_SHORTEST_DRAIN = 0.01
 
 
 class Batcher:
@@ -68,9 +69,10 @@ class Batcher:
         return len(self._retries) + sum(map(len, self._groups.values()))
 
     def drain_seconds(self) -> float:
-        """Estimated time until what is queued now has been run."""
+        """Estimated time until what is queued now has been run, retries one by one; 10 ms at least."""
         rows = sum(entry.request.rows for group in self._groups.values() for entry in group)
-        return self.batch_seconds * (1 + rows / self._policy.max_rows)
+        batches = 1 + len(self._retries) + rows / self._policy.max_rows
+        return max(_SHORTEST_DRAIN, self.batch_seconds * batches)
 
     async def _work(self) -> None:
         """Run batch after batch until nothing waits; each is formed in the very turn in which the lane gets it."""
@@ -167,8 +169,8 @@ class Batcher:
         self._until_sweep = max(_SWEEP_EVERY, self.queued())
 
     def _learn(self, seconds: float) -> None:
-        """Running mean of a batch's time, for the pushback of refused requests."""
-        self.batch_seconds += 0.2 * (seconds - self.batch_seconds)
+        """Running mean of a batch's time from the first one on, for the pushback of refused requests."""
+        self.batch_seconds += (0.2 if self.batch_seconds else 1.0) * (seconds - self.batch_seconds)
 
 
 def _reason(entries: Sequence[Entry], full: bool, release: ReleaseReason) -> ReleaseReason:

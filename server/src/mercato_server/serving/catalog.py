@@ -17,7 +17,7 @@ Listener = Callable[["Version"], None]
 
 @dataclass(eq=False)
 class Version:
-    """One version of one model. The serving parts are set from LOADING on, together by `serve_with`."""
+    """One version of one model. Digest and certificate are set on LOADING, the serving parts before AVAILABLE."""
 
     name: str
     number: int
@@ -64,7 +64,7 @@ class Catalog:
         """All versions of one model. Raises NotFound."""
         versions = self.models.get(name)
         if not versions:
-            raise NotFound(f"there is no model {shown(name)}; ListModels names those there are", model=name)
+            raise NotFound(f"there is no model {shown(name)}; there are {_names(self.models)}", model=name)
         return versions
 
     def find(self, name: str, number: int | None = None, label: str | None = None) -> Version:
@@ -115,6 +115,13 @@ class Catalog:
     def _tell(self, version: Version) -> None:
         for listener in self.listeners:
             listener(version)
+
+
+def _names(models: Mapping[str, object]) -> str:
+    """Up to 8 models by name, and how many more there are."""
+    names = sorted(models)
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return (", ".join(names[:8]) or "none") + more
 
 
 def _numbers(versions: Mapping[int, Version]) -> str:

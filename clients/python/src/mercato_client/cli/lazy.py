@@ -8,6 +8,16 @@ from typer.core import TyperCommand
 
 GROUP = "mercato.commands"
 
+# What this project's own server adds, in its words, since asking its modules would import them.
+SERVER = "mercato-server"
+SHIPPED = {
+    "certificate": "Print what was tried on an exported model and how far the graph was from its source.",
+    "demo": "Export, serve and call pricing.linear and semantic.encoder, print answers, certificates and receipts.",
+    "export": "Export installed models to ONNX, each with its certificate; what the store holds already is kept.",
+    "plugins": "List installed plugins with their models, state and reason; no server is needed.",
+    "serve": "Discover, export, load and serve every installed model.",
+}
+
 Found = tuple[EntryPoint, ...]
 
 
@@ -24,7 +34,7 @@ class LazyCommand(TyperCommand):
 
     def __init__(self, name: str, found: Found) -> None:
         self._found = found
-        super().__init__(name, short_help=f"Added by {_distributions(found)}.")
+        super().__init__(name, short_help=_short_help(name, _distributions(found)))
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """The real command's context, so that its own options are parsed and its own code runs."""
@@ -41,6 +51,11 @@ class LazyCommand(TyperCommand):
             text = f"command {self.name!r} of {_distributions(self._found)} cannot be loaded: {error}"
             raise typer.TyperException(text) from error
         return typer.main.get_command(loaded if isinstance(loaded, typer.Typer) else _single(loaded))
+
+
+def _short_help(name: str, distributions: str) -> str:
+    added = f"Added by {distributions}."
+    return SHIPPED.get(name, added) if distributions == SERVER else added
 
 
 def _single(function: Any) -> typer.Typer:

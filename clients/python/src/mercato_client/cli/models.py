@@ -7,7 +7,6 @@ import typer
 from mercato_client.cli.document import show_document
 from mercato_client.cli.example import example_call
 from mercato_client.cli.tables import show_catalog, show_model
-from mercato_client.client import Client
 from mercato_client.schema import Model
 
 
@@ -17,6 +16,8 @@ def models(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """List the models of a server, or show one with its signature and a call to paste."""
+    from mercato_client.client import Client
+
     with Client(server) as client:
         found = client.catalog() if name is None else client.model(name)
     if as_json:

@@ -7,7 +7,6 @@ import typer
 from mercato_client.cli.arguments import read_inputs, read_parameters
 from mercato_client.cli.document import answer_document, show_document
 from mercato_client.cli.tables import show_answer
-from mercato_client.client import Client
 
 
 def predict(
@@ -23,6 +22,8 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Call a model and print its answer."""
+    from mercato_client.client import Client
+
     with Client(server, timeout=timeout) as client:
         signature = client.signature(model, version=version, label=label)
         answer = client.predict(

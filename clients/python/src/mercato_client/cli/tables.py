@@ -56,14 +56,19 @@ def certificate_text(certificate: Certificate | None) -> str:
 
 
 def _show(title: str, columns: Iterable[str], rows: Iterable[tuple[str, ...]]) -> None:
-    """Cells are plain text: a square bracket in a reason is not markup. Long ones fold, nothing is cut."""
-    names = list(columns)
+    """Cells are plain text: a square bracket in a reason is not markup. Long ones fold, nothing is cut.
+
+    Names, in the first column, and states stay on one line, unless a name takes more than half of the width.
+    """
+    names, cells, console = list(columns), list(rows), Console()
     table = Table(title=title, title_justify="left", show_header=any(names))
-    for name in names:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+    for index, name in enumerate(names):
+        longest = max((len(row[index]) for row in cells), default=0)
+        whole = (index == 0 and longest <= console.width // 2) or name == "state"
+        table.add_column(name, overflow="fold", no_wrap=whole)
+    for row in cells:
+        table.add_row(*map(Text, row))
+    console.print(table)
 
 
 def _listed(model: Model, version: ModelVersion) -> tuple[str, ...]:
@@ -122,7 +127,8 @@ def _range(low: float | None, high: float | None) -> str:
 
 
 def _parameter(parameter: Parameter) -> tuple[str, ...]:
-    bounds = ", ".join(parameter.choices) or _range(parameter.low, parameter.high)
+    longest = f"at most {parameter.max_bytes} bytes" if parameter.max_bytes else ""
+    bounds = ", ".join(parameter.choices) or longest or _range(parameter.low, parameter.high)
     default = "" if parameter.default is None else str(parameter.default)
     return parameter.name, parameter.type, default, bounds, parameter.doc
 
