@@ -66,8 +66,8 @@ def measure(store: Path | None, runs: int) -> Figures:
         serving=Spread.of([start.serving for start in starts]),
         cpu=Spread.of([start.cpu for start in starts]),
         torch_loaded=any(start.torch for start in starts),
-        client_import=_import_seconds("mercato_client", runs),
-        server_import=_import_seconds(SERVE, runs),
+        client_import=_import_seconds("from mercato_client import Client", runs),
+        server_import=_import_seconds(f"import {SERVE}", runs),
         packages=_import_breakdown(SERVE),
         steps={name: statistics.median(run[name] for run in steps) for name in steps[0]},
     )
@@ -92,9 +92,9 @@ def _check_answers(client: Client) -> None:
         raise RuntimeError(f"got y = {price} and an embedding of shape {shape}, expected 8.0 and (1, 384)")
 
 
-def _import_seconds(module: str, runs: int) -> Spread:
-    """Seconds that importing a module adds to a bare interpreter; both are started in turn."""
-    pairs = [(_python(f"import {module}"), _python("pass")) for _ in range(runs)]
+def _import_seconds(statement: str, runs: int) -> Spread:
+    """Seconds that an import adds to a bare interpreter; both are started in turn."""
+    pairs = [(_python(statement), _python("pass")) for _ in range(runs)]
     return Spread.of([loaded - bare for loaded, bare in pairs])
 
 
@@ -127,7 +127,7 @@ def _tables(figures: Figures) -> list[Table]:
     total.add_row("process start to listening", figures.listening.show(2))
     total.add_row("process start to SERVING, both models", figures.serving.show(2))
     total.add_row("CPU time until SERVING", figures.cpu.show(2))
-    total.add_row("import mercato_client, beyond bare Python", figures.client_import.show(2))
+    total.add_row("from mercato_client import Client, beyond bare Python", figures.client_import.show(2))
     total.add_row(f"import {SERVE}, beyond bare Python", figures.server_import.show(2))
     total.add_row("torch in the serving process", "yes" if figures.torch_loaded else "no")
     return [

@@ -42,8 +42,8 @@ class BatchPolicy:
 class GraphSpec:
     """One exported graph's own tensors, where they differ from the caller's.
 
-    `low`, `high`, axis maxima and `pad` drive export axes, generated parity inputs, padding and
-    validation. Axes of the same name have the same size. An input that gets `Ragged` rows is declared
+    `low`, `high`, axis maxima and `pad` drive export axes, generated parity inputs and padding.
+    Axes of the same name have the same size. An input that gets `Ragged` rows is declared
     with `ragged=True`; all such inputs share one axis. `lengths` names an int64 input of shape
     (batch,) that holds the true length of each row along that axis, if the graph takes one;
     the runtime fills it from the `Ragged` inputs.
