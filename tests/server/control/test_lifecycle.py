@@ -34,7 +34,10 @@ class Life:
         self.catalog = Catalog()
         self.moves: list[tuple[str, State]] = []
         self.catalog.listeners.append(lambda version: self.moves.append((version.name, version.status.state)))
-        resources = Resources(Provider("cpu", "auto fell back"), 1, 10, 10_000)
+        self.use(Provider("cpu", "auto fell back"))
+
+    def use(self, provider: Provider) -> None:
+        resources = Resources(provider, 1, 10, 10_000)
         self.control = Lifecycle(self.catalog, self.store, resources, lambda name, progress: None)
 
     def offer(self, name: str, model: type[Model] = Model, graph: bytes | None = None) -> OfferedModel:
@@ -132,6 +135,22 @@ async def test_a_model_that_fails_tells_why_and_leaves_no_thread_while_the_other
     assert workers() == ["worker shop.good"]
     await life.control.drain(10)
     assert bad.status.state is State.FAILED
+
+
+@pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="needs a machine on which CUDA does not come up")
+@pytest.mark.parametrize(("falls_back", "state"), [(True, State.AVAILABLE), (False, State.FAILED)])
+async def test_auto_falls_back_for_a_model_that_does_not_load_on_the_gpu(
+    life: Life, falls_back: bool, state: State
+) -> None:
+    life.use(Provider("cuda", falls_back=falls_back))
+
+    await life.control.bring_up(Discovery(models=[life.offer("shop.one")]))
+
+    (version,) = life.catalog.versions()
+    assert version.status.state is state
+    assert "was to run on cuda but came up on" in version.status.reason
+    assert version.providers == (("cpu",) if falls_back else ())
+    await life.control.drain(1.0)
 
 
 async def test_refused_plugins_are_listed(life: Life) -> None:

@@ -9,7 +9,7 @@ from mercato_server.contract.artifact import Artifact
 from mercato_server.contract.plugin import Discovery, OfferedModel
 from mercato_server.contract.state import STARTING, State
 from mercato_server.control.keys import key_of
-from mercato_server.errors import ExportFailed, StartupError
+from mercato_server.errors import ExportFailed, LoadFailed, ProviderUnavailable, StartupError
 from mercato_server.export.launch import export_model
 from mercato_server.export.request import ExportRequest, Progress
 from mercato_server.export.tools import tools_installed, usable
@@ -106,11 +106,9 @@ class Lifecycle:
         resources = self._resources
         self._catalog.move(version, State.LOADING)
         version.digest, version.certificate, version.spec = artifact.digest, artifact.certificate, artifact.spec
-        worker = Worker(offered, artifact, provider=resources.provider.name, threads=resources.threads)
-        lane = InlineLane(worker, version.name)
+        worker, lane, note = await self._opened(offered, version, artifact)
         self._lanes[version] = lane
         try:
-            await lane.load()
             self._catalog.move(version, State.WARMING)
             await lane.warm()
         except Exception:
@@ -121,7 +119,32 @@ class Lifecycle:
         version.admission = Admission(
             version.name, max_requests=resources.max_requests, max_bytes=resources.max_request_bytes
         )
-        self._catalog.move(version, State.AVAILABLE, resources.provider.note)
+        self._catalog.move(version, State.AVAILABLE, note)
+
+    async def _opened(
+        self, offered: OfferedModel, version: Version, artifact: Artifact
+    ) -> tuple[Worker, InlineLane, str]:
+        """A loaded worker with its lane, and why it is not on a faster provider."""
+        provider = self._resources.provider
+        try:
+            return *await self._open(offered, version, artifact, provider.name), provider.note
+        except (ProviderUnavailable, LoadFailed) as error:
+            if not provider.falls_back:
+                raise
+            log.warning("model %s does not load on %s: %s", version.name, provider.name, error)
+            return *await self._open(offered, version, artifact, "cpu"), f"auto fell back to cpu: {error}"
+
+    async def _open(
+        self, offered: OfferedModel, version: Version, artifact: Artifact, provider: str
+    ) -> tuple[Worker, InlineLane]:
+        worker = Worker(offered, artifact, provider=provider, threads=self._resources.threads)
+        lane = InlineLane(worker, version.name)
+        try:
+            await lane.load()
+        except Exception:
+            await lane.close()
+            raise
+        return worker, lane
 
     async def _unload(self, version: Version) -> None:
         await self._lanes.pop(version).close()

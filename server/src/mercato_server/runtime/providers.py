@@ -23,10 +23,14 @@ _PROBE = bytes.fromhex(
 
 @dataclass(frozen=True)
 class Provider:
-    """The provider in use, and why it is not a faster one (empty when it is the one asked for)."""
+    """The provider in use, and why it is not a faster one (empty when it is the one asked for).
+
+    `falls_back` says that a model which does not load on it may run on the CPU instead: the choice was `auto`.
+    """
 
     name: Literal["cpu", "cuda", "tensorrt"]
     note: str = ""
+    falls_back: bool = False
 
 
 def choose(choice: ProviderChoice) -> Provider:
@@ -38,7 +42,7 @@ def choose(choice: ProviderChoice) -> Provider:
     refuse_two_wheels()
     if choice == "auto":
         reason = _missing("cuda")
-        return Provider("cpu", f"auto fell back to cpu: {reason}") if reason else Provider("cuda")
+        return Provider("cpu", f"auto fell back to cpu: {reason}") if reason else Provider("cuda", falls_back=True)
     if choice != "cpu" and (reason := _missing(choice)):
         raise ProviderUnavailable(f"provider {choice!r} does not come up: {reason}; use 'auto' or 'cpu', or mend it")
     return Provider(choice)
