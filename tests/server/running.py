@@ -13,7 +13,8 @@ from typing import Any
 
 MERCATO = Path(sys.executable).with_name("mercato")
 PLUGINS = ("mercato-pricing", "mercato-semantic")
-PATIENCE = 120.0
+# An export runs at the lowest priority: on cores that are busy otherwise it gets a small share of them.
+PATIENCE = 300.0
 
 
 def environment(home: Path, plugins: tuple[str, ...] = PLUGINS, **more: str) -> dict[str, str]:
