@@ -22,7 +22,6 @@ from mercato_plugin import (
     Tensor,
     Text,
 )
-from mercato_plugin.fields import elements
 
 X = Tensor("float32", ("batch", 2))
 LENGTH = Axis("length", max=4)
@@ -127,7 +126,6 @@ def test_rows_have_no_batch_axis() -> None:
     assert Tensor("float32", (3, 2), shared=True).row_axes == (3, 2)
     assert Text().row_axes == ()
     assert Label(("a",), ("batch", 5)).row_axes == (5,)
-    assert elements(("batch", 3, LENGTH)) == 12
 
 
 def test_ragged_rows_stand_back_to_back() -> None:

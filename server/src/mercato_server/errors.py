@@ -21,6 +21,7 @@ MercatoError
     └── LoadFailed          sessions, the plugin's load or warm-up raised
 """
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -116,13 +117,13 @@ class Draining(RequestError):
 
 
 class PluginFault(RequestError):
-    """The plugin's code or graph failed. `id` finds the traceback in the server's log."""
+    """The plugin's code or graph failed. `id`, made here and part of the text, finds the entry in the server's log."""
 
     reason = "PLUGIN_FAULT"
 
-    def __init__(self, message: str, *, model: str, id: str) -> None:
-        super().__init__(message, model=model)
-        self.id = id
+    def __init__(self, message: str, *, model: str) -> None:
+        self.id = uuid.uuid4().hex[:12]
+        super().__init__(f"{message} (id {self.id})", model=model)
 
 
 class StartupError(MercatoError):

@@ -9,7 +9,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from mercato_server import errors
-from mercato_server.errors import InvalidRequest, Overloaded, PluginFault, RequestError, SchemaChanged, Violation
+from mercato_server.errors import InvalidRequest, Overloaded, RequestError, SchemaChanged, Violation
 from mercato_server.rpc.status import CODES, DETAILS_KEY, PUSHBACK_KEY, to_status
 
 # What gRPC libraries accept in the headers of one message before they may refuse it.
@@ -29,7 +29,7 @@ def example(kind: type[RequestError], text: str = "went wrong", model: str = "a.
         return SchemaChanged(text, model=model, expected="e" * 64, got="g" * 64)
     if kind is Overloaded:
         return Overloaded(text, model=model, retry_after=0.25)
-    return PluginFault(text, model=model, id="f" * 12) if kind is PluginFault else kind(text, model=model)
+    return kind(text, model=model)
 
 
 def details(error: RequestError) -> status_pb2.Status:

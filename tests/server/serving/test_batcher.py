@@ -150,11 +150,11 @@ async def test_a_member_that_goes_away_does_not_harm_the_others() -> None:
 async def test_when_a_joined_batch_raises_only_the_guilty_fails() -> None:
     s = scene()
     futures = await s.submit(request(1), request(2), request(3))
-    await s.lane.fail(PluginFault("boom", model="shop.tiny", id="f1"))
+    await s.lane.fail(PluginFault("boom", model="shop.tiny"))
 
     for id in (1, 2, 3):
         assert s.lane.ids == [id]
-        await (s.lane.fail(PluginFault("boom", model="shop.tiny", id="f2")) if id == 2 else s.lane.finish())
+        await (s.lane.fail(PluginFault("boom", model="shop.tiny")) if id == 2 else s.lane.finish())
 
     assert (ids(futures[0].result()), ids(futures[2].result())) == ([1], [3])
     assert futures[0].result().receipt.release_reason is ReleaseReason.ALONE

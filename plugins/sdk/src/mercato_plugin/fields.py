@@ -1,6 +1,5 @@
 """The kinds of inputs and outputs a signature is made of: Tensor, Text, Image and Label."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
@@ -208,8 +207,3 @@ class Label(Field):
     def row_axes(self) -> tuple[AxisSpec, ...]:
         """Axes of one row, without the batch axis."""
         return tuple(self.axes[1:] if self.axes and self.axes[0] == BATCH else self.axes)
-
-
-def elements(axes: Sequence[AxisSpec]) -> int:
-    """Largest number of elements along `axes` without the batch axis."""
-    return math.prod(axis if isinstance(axis, int) else axis.max for axis in axes if not isinstance(axis, str))

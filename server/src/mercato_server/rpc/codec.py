@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from mercato.v1 import tensor_pb2
 from mercato_plugin import Field, ModelSpec, Tensor
+from mercato_plugin.fields import FLOATING
 from mercato_server.contract.batch import Array
 from mercato_server.contract.fields import numpy_dtype
 from mercato_server.errors import InvalidRequest, Violation
@@ -133,7 +134,7 @@ def _check_padding(padded: int, sent: int) -> None:
 
 def _value_checks(item: Field) -> list[Callable[[Array], None]]:
     checks: list[Callable[[Array], None]] = []
-    if isinstance(item, Tensor) and item.finite and item.dtype in ("float16", "bfloat16", "float32", "float64"):
+    if isinstance(item, Tensor) and item.finite and item.dtype in FLOATING:
         checks.append(_check_finite)
     if item.low is not None or item.high is not None:
         checks.append(lambda array: _check_bounds(array, item.low, item.high))

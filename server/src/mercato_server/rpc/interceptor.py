@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn, TypeAlias
 
@@ -114,7 +113,7 @@ def _malformed() -> InvalidRequest:
 def _id_of_refused(call: Call) -> str:
     """For a call that failed before its request was read."""
     given = call.metadata.get("x-request-id", "")
-    return given if request_id.is_usable(given) else uuid.uuid4().hex
+    return given if request_id.is_usable(given) else request_id.settled("")
 
 
 async def _abort(context: Context, error: Exception, call_id: str) -> NoReturn:
@@ -127,6 +126,6 @@ async def _abort(context: Context, error: Exception, call_id: str) -> NoReturn:
 
 
 def _internal(error: Exception) -> PluginFault:
-    fault = uuid.uuid4().hex[:12]
-    log.error("internal error, id %s", fault, exc_info=error)
-    return PluginFault(f"internal error (id {fault}); the server's log has the cause", model="", id=fault)
+    fault = PluginFault("internal error; the server's log has the cause", model="")
+    log.error("internal error, id %s", fault.id, exc_info=error)
+    return fault

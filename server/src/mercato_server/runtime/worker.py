@@ -6,7 +6,6 @@ It is the same object whatever hosts it; a host calls `load`, `warm`, then `run`
 import copy
 import logging
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -142,10 +141,10 @@ class Worker:
         )
 
     def _fault(self, error: BaseException) -> PluginFault:
-        fault = uuid.uuid4().hex[:12]
-        log.error("model %s failed on a batch, id %s", self._spec.name, fault, exc_info=error)
         detail = f": {error}" if isinstance(error, OutputFault) else ""
-        return PluginFault(f"model {self._spec.name!r} failed{detail} (id {fault})", model=self._spec.name, id=fault)
+        fault = PluginFault(f"model {self._spec.name!r} failed{detail}", model=self._spec.name)
+        log.error("model %s failed on a batch, id %s", self._spec.name, fault.id, exc_info=error)
+        return fault
 
 
 def _batch(joined: JoinedBatch, fields: Mapping[str, Field]) -> Batch:

@@ -1,7 +1,6 @@
 """Joining requests into one batch and splitting its result: pure functions."""
 
 import logging
-import uuid
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -57,10 +56,10 @@ def split(
 def _count_rows(result: BatchResult, rows: int, model: str) -> None:
     for name, array in result.outputs.items():
         if len(array) != rows:
-            fault = uuid.uuid4().hex[:12]
-            text = f"model {model!r}: output {name!r} has {len(array)} rows, the batch has {rows} (id {fault})"
-            log.error("%s", text)
-            raise PluginFault(text, model=model, id=fault)
+            text = f"model {model!r}: output {name!r} has {len(array)} rows, the batch has {rows}"
+            fault = PluginFault(text, model=model)
+            log.error("%s", fault)
+            raise fault
 
 
 def _joined_parameters(requests: Sequence[Request]) -> dict[str, object]:
