@@ -11,6 +11,8 @@ from mercato_server.control.lifecycle import Lifecycle, OnProgress, Resources, s
 from mercato_server.errors import StartupError
 from mercato_server.plugins.daemon import in_daemon_thread
 from mercato_server.plugins.host import Policy, discover
+from mercato_server.rpc.access import Access
+from mercato_server.rpc.observation import Observation
 from mercato_server.rpc.server import DataServer, Limits
 from mercato_server.runtime.providers import choose
 from mercato_server.runtime.threads import cpu_limit
@@ -39,7 +41,7 @@ class App:
         )
         self._lifecycle = Lifecycle(self.catalog, Store(settings.store), resources, on_progress)
         limits = Limits(settings.max_message_bytes, settings.max_message_fields, settings.default_deadline)
-        self._server = DataServer(self.catalog, limits)
+        self._server = DataServer(self.catalog, limits, Access(), Observation())
         self.catalog.listeners.append(self._announce)
         self.port = 0
 

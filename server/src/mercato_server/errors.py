@@ -10,6 +10,8 @@ MercatoError
 │   ├── Overloaded          no permit free; come back after `retry_after`
 │   ├── DeadlineExpired     the deadline passed before the answer was ready
 │   ├── Draining            the server is stopping
+│   ├── Cancelled           the caller took one request of a stream back
+│   ├── NotAllowed          the caller may not use this method or model
 │   └── PluginFault         the plugin's code or graph failed; `id` finds the log entry
 └── StartupError            a model or the server cannot start
     ├── ConfigError         a setting is wrong
@@ -114,6 +116,18 @@ class Draining(RequestError):
     """The server or the model is stopping; another server may answer."""
 
     reason = "DRAINING"
+
+
+class Cancelled(RequestError):
+    """The caller took one request of a stream back."""
+
+    reason = "CANCELLED"
+
+
+class NotAllowed(RequestError):
+    """The access table has no row for this caller; the text is the same whether or not the model exists."""
+
+    reason = "PERMISSION_DENIED"
 
 
 class PluginFault(RequestError):

@@ -10,7 +10,9 @@ import pytest
 
 from mercato_server.contract.call import Call
 from mercato_server.errors import InvalidRequest, NotFound
+from mercato_server.rpc.access import Access
 from mercato_server.rpc.interceptor import Guard, Handler, library_handler
+from mercato_server.rpc.observation import Observation
 
 
 class Ended(Exception):
@@ -40,7 +42,7 @@ class Context:
 
 def guarded(handler: Handler) -> Any:
     """The method as gRPC calls it."""
-    return Guard(30.0).unary(handler).unary_unary
+    return Guard(30.0, Access(), Observation()).unary("test.Service/Method", handler).unary_unary
 
 
 async def ended(context: Context, error: Exception) -> Context:

@@ -13,6 +13,7 @@ from mercato_server.contract.call import Call
 from mercato_server.contract.plugin import PluginInfo
 from mercato_server.contract.state import State
 from mercato_server.errors import DeadlineExpired
+from mercato_server.rpc.access import Access
 from mercato_server.rpc.codec import WIRE
 from mercato_server.rpc.prediction import Prediction
 from mercato_server.serving.admission import Admission
@@ -36,7 +37,7 @@ class Scene:
         catalog.add(self.version)
         for state in (State.LOADING, State.WARMING, State.AVAILABLE):
             catalog.move(self.version, state)
-        self.prediction = Prediction(catalog, 1000)
+        self.prediction = Prediction(catalog, Access(), 1000)
 
     async def ask(self, *lengths: int, width: int = 1, seconds: float = 100.0) -> "asyncio.Task[bytes]":
         """A call whose rows have these lengths; it stands in the queue, or runs, when this returns."""
@@ -46,7 +47,8 @@ class Scene:
         message = prediction_pb2.PredictRequest(
             model=prediction_pb2.ModelRef(name="shop.grid"), inputs=[tensor_pb2.NamedTensor(name="x", tensor=tensor)]
         )
-        call = Call(message.SerializeToString(), {}, time.monotonic() + seconds, bounded=False)
+        now = time.monotonic()
+        call = Call("Predict", message.SerializeToString(), {}, now, now + seconds, bounded=False)
         task = asyncio.create_task(self.prediction.predict(call))
         for _ in range(16):
             await settle()

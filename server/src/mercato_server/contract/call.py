@@ -1,19 +1,39 @@
 """A remote call without its transport: what a handler in `rpc` receives."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 
 @dataclass(slots=True)
 class Call:
-    """One unary call. `deadline` is in seconds of the monotonic clock.
+    """One request. `started` and `deadline` are in seconds of the monotonic clock.
 
     A cancelled caller cancels the handler's task, and so does the transport's own deadline;
-    `bounded` says whether there is one. `request_id` is settled when the request has been read.
+    `bounded` says whether there is one. `method` is `package.Service/Method`, `principal` who calls, ""
+    without client certificates. `request_id`, `model` and `version` are known once the request has been read:
+    `model` stays "" for a name that is no model.
     """
 
+    method: str
     request: bytes
     metadata: Mapping[str, str]
+    started: float
     deadline: float
     bounded: bool
+    principal: str = ""
     request_id: str = ""
+    model: str = ""
+    version: int = 0
+
+
+@dataclass(slots=True)
+class StreamCall:
+    """One bidirectional stream: `call` opened it and has no request of its own.
+
+    `read` gives the next message, None after the caller's half-close; `send` returns when the transport has room
+    for more.
+    """
+
+    call: Call
+    read: Callable[[], Awaitable[bytes | None]]
+    send: Callable[[bytes], Awaitable[None]]

@@ -11,6 +11,7 @@ from mercato_server.contract.call import Call
 from mercato_server.contract.certificate import Certificate
 from mercato_server.contract.plugin import PluginInfo, Refusal
 from mercato_server.errors import InvalidRequest
+from mercato_server.rpc.access import ANY, Access
 from mercato_server.rpc.signature import signature_message
 from mercato_server.rpc.wire import FLAT, check_field_count
 from mercato_server.serving.catalog import Catalog, Version
@@ -27,23 +28,26 @@ _KINDS = {
 class CatalogMethods:
     """The methods of CatalogService over one catalog."""
 
-    def __init__(self, catalog: Catalog, max_fields: int) -> None:
+    def __init__(self, catalog: Catalog, access: Access, max_fields: int) -> None:
         self._catalog = catalog
+        self._access = access
         self._max_fields = max_fields
 
     async def list_models(self, call: Call) -> bytes:
-        """Every model and every refused plugin."""
+        """Every model the caller may see, and to those who may see all also the refused plugins."""
         self._parsed(catalog_pb2.ListModelsRequest, call.request)
-        names = sorted(self._catalog.models)
+        names = [name for name in sorted(self._catalog.models) if self._access.sees(call, name)]
+        refused = self._catalog.refused if self._access.sees(call, ANY) else ()
         response = catalog_pb2.ListModelsResponse(
             models=[self._model(name, self._catalog.model(name).values()) for name in names],
-            refused_plugins=[_refused(refusal) for refusal in self._catalog.refused],
+            refused_plugins=[_refused(refusal) for refusal in refused],
         )
         return response.SerializeToString()
 
     async def get_model(self, call: Call) -> bytes:
         """One model; all its versions, or the one that the reference names."""
         reference = self._parsed(catalog_pb2.GetModelRequest, call.request).model
+        self._access.check_model(call, reference.name)
         selector = reference.WhichOneof("selector")
         if selector is None:
             versions: Iterable[Version] = self._catalog.model(reference.name).values()

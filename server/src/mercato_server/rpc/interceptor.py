@@ -3,7 +3,7 @@
 # grpc's classes are generic in their stubs only, so annotations must stay unevaluated.
 from __future__ import annotations
 
-import logging
+import asyncio
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn, TypeAlias
@@ -11,44 +11,93 @@ from typing import Any, NoReturn, TypeAlias
 import grpc
 import grpc.aio
 
-from mercato_server.contract.call import Call
-from mercato_server.errors import InvalidRequest, PluginFault, RequestError
+from mercato_server.contract.call import Call, StreamCall
+from mercato_server.errors import InvalidRequest
 from mercato_server.rpc import request_id
+from mercato_server.rpc.access import Access
+from mercato_server.rpc.observation import Observation
 from mercato_server.rpc.status import to_status
 
-log = logging.getLogger("mercato.rpc")
-
 Handler = Callable[[Call], Awaitable[bytes]]
+StreamHandler = Callable[[StreamCall], Awaitable[None]]
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+PrincipalOf = Callable[[Context], str]
+
+# Of the caller's metadata, what handlers may see.
+READ = frozenset({"x-request-id", "traceparent", "tracestate"})
 
 # Stands for bytes that do not parse. Not the error itself: one that is raised again and again gathers the
 # frames of every call that met it.
 MALFORMED = object()
 
 
+def nobody(context: Context) -> str:
+    """The principal where callers show no certificate."""
+    return ""
+
+
 class Guard:
     """Wraps handlers. `default_deadline` in seconds holds for callers that set none."""
 
-    def __init__(self, default_deadline: float) -> None:
+    def __init__(
+        self, default_deadline: float, access: Access, observation: Observation, principal_of: PrincipalOf = nobody
+    ) -> None:
         self._default_deadline = default_deadline
+        self._access = access
+        self._observation = observation
+        self._principal_of = principal_of
 
-    def unary(self, handler: Handler) -> grpc.RpcMethodHandler[Any, Any]:
+    def unary(self, method: str, handler: Handler) -> grpc.RpcMethodHandler[Any, Any]:
         """One of our own methods: bytes in, bytes out; parsing happens in the handler, under this guard."""
 
         async def guarded(request: bytes, context: Context) -> bytes:
-            call = self._call(request, context)
+            call = self._call(method, request, context)
+            self._observation.begin(call)
+            code = "OK"
             try:
+                self._access.check_method(call)
                 return await handler(call)
+            except asyncio.CancelledError:
+                code = _why_cancelled(call)
+                raise
             except Exception as error:
-                await _abort(context, error, call.request_id or _id_of_refused(call))
+                status = to_status(error, call.request_id or _id_of_refused(call))
+                code = status[0].name
+                await context.abort(*status)
+            finally:
+                self._observation.end(call, code)
 
         return grpc.unary_unary_rpc_method_handler(guarded)
 
-    def _call(self, request: bytes, context: Context) -> Call:
+    def stream(self, method: str, handler: StreamHandler) -> grpc.RpcMethodHandler[Any, Any]:
+        """A bidirectional method of our own; what happens inside the stream is the handler's to observe."""
+
+        async def guarded(requests: object, context: Context) -> None:
+            async def read() -> bytes | None:
+                message: Any = await context.read()
+                return None if message is grpc.aio.EOF else message
+
+            call = self._call(method, b"", context)
+            try:
+                self._access.check_method(call)
+                await handler(StreamCall(call, read, context.write))
+            except Exception as error:
+                await _abort(context, error, _id_of_refused(call))
+
+        return grpc.stream_stream_rpc_method_handler(guarded)
+
+    def _call(self, method: str, request: bytes, context: Context) -> Call:
         remaining: float | None = context.time_remaining()
-        deadline = time.monotonic() + (self._default_deadline if remaining is None else remaining)
-        metadata = {key: str(value) for key, value in context.invocation_metadata() or () if key == "x-request-id"}
-        return Call(request, metadata, deadline, bounded=remaining is not None)
+        now = time.monotonic()
+        return Call(
+            method,
+            request,
+            metadata={key: str(value) for key, value in context.invocation_metadata() or () if key in READ},
+            started=now,
+            deadline=now + (self._default_deadline if remaining is None else remaining),
+            bounded=remaining is not None,
+            principal=self._principal_of(context),
+        )
 
 
 def library_handler(handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
@@ -110,6 +159,11 @@ def _malformed() -> InvalidRequest:
     return InvalidRequest.of("request", "the bytes are not a valid message of this method")
 
 
+def _why_cancelled(call: Call) -> str:
+    """The transport cancels a handler at the deadline and when the caller takes the call back."""
+    return "DEADLINE_EXCEEDED" if call.bounded and time.monotonic() >= call.deadline else "CANCELLED"
+
+
 def _id_of_refused(call: Call) -> str:
     """For a call that failed before its request was read."""
     given = call.metadata.get("x-request-id", "")
@@ -117,15 +171,4 @@ def _id_of_refused(call: Call) -> str:
 
 
 async def _abort(context: Context, error: Exception, call_id: str) -> NoReturn:
-    """End the call with the error's status; anything we did not raise on purpose becomes INTERNAL with an id."""
-    try:
-        status = to_status(error if isinstance(error, RequestError) else _internal(error), call_id)
-    except Exception as unfit:  # facts of the error that no message can hold; gRPC would tell the caller about them
-        status = to_status(_internal(unfit), call_id)
-    await context.abort(*status)
-
-
-def _internal(error: Exception) -> PluginFault:
-    fault = PluginFault("internal error; the server's log has the cause", model="")
-    log.error("internal error, id %s", fault.id, exc_info=error)
-    return fault
+    await context.abort(*to_status(error, call_id))

@@ -12,6 +12,7 @@ from mercato_server.contract.call import Call
 from mercato_server.contract.receipt import Receipt
 from mercato_server.errors import DeadlineExpired, InvalidRequest, SchemaChanged
 from mercato_server.rpc import request_id
+from mercato_server.rpc.access import Access
 from mercato_server.rpc.codec import Decoded, SignatureCodec
 from mercato_server.rpc.defaults import fill_absent
 from mercato_server.rpc.gathering import Gathering
@@ -26,8 +27,9 @@ MAX_PRIORITY = 255
 class Prediction:
     """The Predict method over one catalog. `max_fields` bounds the parts of one message."""
 
-    def __init__(self, catalog: Catalog, max_fields: int) -> None:
+    def __init__(self, catalog: Catalog, access: Access, max_fields: int) -> None:
         self._catalog = catalog
+        self._access = access
         self._max_fields = max_fields
         self._gathering = Gathering()
         self._codecs: WeakKeyDictionary[Version, SignatureCodec] = WeakKeyDictionary()
@@ -36,13 +38,23 @@ class Prediction:
         """One request, one answer."""
         with self._gathering.call():
             await self._gathering.turn()
-            message = parse(call.request, self._max_fields)
-            call.request_id = request_id.settled(message.request_id or call.metadata.get("x-request-id", ""))
-            version = self._version(message)
-            codec = self._codec(version)
-            request = _request(message, codec, call)
-            answer = await self._answer(version, request, call)
-            return _response(message, version, codec, answer, call.request_id)
+            return await self._answered(parse(call.request, self._max_fields), call)
+
+    async def predict_parsed(self, message: prediction_pb2.PredictRequest, call: Call) -> bytes:
+        """The same for a request that came inside a stream."""
+        with self._gathering.call():
+            await self._gathering.turn()
+            return await self._answered(message, call)
+
+    async def _answered(self, message: prediction_pb2.PredictRequest, call: Call) -> bytes:
+        call.request_id = request_id.settled(message.request_id or call.metadata.get("x-request-id", ""))
+        self._access.check_model(call, message.model.name)
+        version = self._version(message)
+        call.model, call.version = version.name, version.number
+        codec = self._codec(version)
+        request = _request(message, codec, call)
+        answer = await self._answer(version, request, call)
+        return _response(message, version, codec, answer, call.request_id)
 
     async def settle_arrivals(self) -> None:
         """Return when every call that has arrived was admitted or refused."""

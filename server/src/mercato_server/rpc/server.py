@@ -15,10 +15,13 @@ from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from mercato.v1 import catalog_pb2, prediction_pb2
 from mercato_server.errors import ConfigError
+from mercato_server.rpc.access import Access
 from mercato_server.rpc.catalog import CatalogMethods
 from mercato_server.rpc.health import Health
-from mercato_server.rpc.interceptor import Guard, library_handler
+from mercato_server.rpc.interceptor import Guard, Handler, library_handler
+from mercato_server.rpc.observation import Observation
 from mercato_server.rpc.prediction import Prediction
+from mercato_server.rpc.stream import PredictStream
 from mercato_server.serving.catalog import Catalog
 
 PREDICTION = prediction_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name
@@ -43,16 +46,20 @@ class Limits:
 class DataServer:
     """The data port. Construction binds nothing; `start` does."""
 
-    def __init__(self, catalog: Catalog, limits: Limits) -> None:
+    def __init__(self, catalog: Catalog, limits: Limits, access: Access, observation: Observation) -> None:
         self.health = Health()
         self._server = grpc.aio.server(options=_options(limits))
-        guard = Guard(limits.default_deadline)
-        self._prediction = Prediction(catalog, limits.fields)
-        methods = CatalogMethods(catalog, limits.fields)
-        self._register(PREDICTION, {"Predict": guard.unary(self._prediction.predict)})
-        self._register(
-            CATALOG, {"ListModels": guard.unary(methods.list_models), "GetModel": guard.unary(methods.get_model)}
+        self._guard = Guard(limits.default_deadline, access, observation)
+        self._prediction = Prediction(catalog, access, limits.fields)
+        self._streams = PredictStream(
+            self._prediction, observation, max_fields=limits.fields, default_deadline=limits.default_deadline
         )
+        methods = CatalogMethods(catalog, access, limits.fields)
+        self._register_unary(PREDICTION, {"Predict": self._prediction.predict})
+        self._register_unary(CATALOG, {"ListModels": methods.list_models, "GetModel": methods.get_model})
+        name = "PredictStream"
+        stream = self._guard.stream(f"{PREDICTION}/{name}", self._streams.predict_stream)
+        self._register(PREDICTION, {name: stream})
         self._register_libraries()
 
     async def start(self, address: str) -> int:
@@ -72,7 +79,13 @@ class DataServer:
 
     async def stop(self, grace: float) -> None:
         """Refuse new calls, give running ones `grace` seconds, end."""
+        self._streams.shut()
         await self._server.stop(grace)
+
+    def _register_unary(self, service: str, methods: Mapping[str, Handler]) -> None:
+        self._register(
+            service, {name: self._guard.unary(f"{service}/{name}", method) for name, method in methods.items()}
+        )
 
     def _register(self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, dict(handlers)),))

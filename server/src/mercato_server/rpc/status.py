@@ -1,11 +1,15 @@
 """The error -> status table, one place for all methods."""
 
+import logging
+
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
 from mercato_server import errors
+
+log = logging.getLogger("mercato.rpc")
 
 DOMAIN = "mercato"
 DETAILS_KEY = "grpc-status-details-bin"
@@ -26,23 +30,50 @@ CODES: dict[type[errors.RequestError], grpc.StatusCode] = {
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.DeadlineExpired: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.Draining: grpc.StatusCode.UNAVAILABLE,
+    errors.Cancelled: grpc.StatusCode.CANCELLED,
+    errors.NotAllowed: grpc.StatusCode.PERMISSION_DENIED,
     errors.PluginFault: grpc.StatusCode.INTERNAL,
 }
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
 
-def to_status(error: errors.RequestError, request_id: str) -> tuple[grpc.StatusCode, str, Metadata]:
-    """Code, text and trailing metadata of an error. Details carry ErrorInfo and what the kind of error adds."""
-    code = CODES[type(error)]
-    text = _cut(error.message, MAX_TEXT)
-    status = status_pb2.Status(code=code.value[0], message=text, details=_details(error))
+def to_status(error: Exception, request_id: str) -> tuple[grpc.StatusCode, str, Metadata]:
+    """Code, text and trailing metadata of an error; whatever was not raised on purpose is INTERNAL with an id."""
+    known, status = _known(error)
     metadata: list[tuple[str, str | bytes]] = [(DETAILS_KEY, status.SerializeToString())]
-    if isinstance(error, errors.Overloaded):
-        metadata.append((PUSHBACK_KEY, str(_milliseconds(error.retry_after))))
+    if isinstance(known, errors.Overloaded):
+        metadata.append((PUSHBACK_KEY, str(_milliseconds(known.retry_after))))
     if request_id:
         metadata.append(("x-request-id", request_id))
-    return code, text, tuple(metadata)
+    return CODES[type(known)], status.message, tuple(metadata)
+
+
+def to_message(error: Exception) -> tuple[grpc.StatusCode, status_pb2.Status]:
+    """The same as a message, for errors that travel inside a stream."""
+    known, status = _known(error)
+    return CODES[type(known)], status
+
+
+def _known(error: Exception) -> tuple[errors.RequestError, status_pb2.Status]:
+    known = error if isinstance(error, errors.RequestError) else _internal(error)
+    try:
+        return known, _status(known)
+    except Exception as unfit:  # facts of the error that no message can hold; gRPC would tell the caller about them
+        known = _internal(unfit)
+        return known, _status(known)
+
+
+def _internal(error: Exception) -> errors.PluginFault:
+    fault = errors.PluginFault("internal error; the server's log has the cause", model="")
+    log.error("internal error, id %s", fault.id, exc_info=error)
+    return fault
+
+
+def _status(error: errors.RequestError) -> status_pb2.Status:
+    """Code, text and details: ErrorInfo and what the kind of error adds."""
+    code = CODES[type(error)]
+    return status_pb2.Status(code=code.value[0], message=_cut(error.message, MAX_TEXT), details=_details(error))
 
 
 def _details(error: errors.RequestError) -> list[AnyMessage]:

@@ -13,8 +13,20 @@ _PACKED = "packed"
 FLAT: Mapping[int, object] = {}
 # PredictRequest.inputs -> NamedTensor.tensor -> Tensor.shape and Tensor.row_lengths, by field number.
 PREDICT: Mapping[int, object] = {2: {2: {2: _PACKED, 5: _PACKED}}}
+# PredictStreamRequest.predict
+PREDICT_STREAM: Mapping[int, object] = {1: PREDICT}
 
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
+
+
+def embedded(number: int, message: bytes) -> bytes:
+    """An encoded message as field `number` (1 to 15) of another one; setting the field would copy the objects."""
+    size, prefix = len(message), bytearray((number << 3 | _LENGTH,))
+    while size > 0x7F:
+        prefix.append(size & 0x7F | 0x80)
+        size >>= 7
+    prefix.append(size)
+    return bytes(prefix) + message
 
 
 def check_field_count(data: bytes, tree: Mapping[int, object], limit: int) -> None:
