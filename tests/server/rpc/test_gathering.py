@@ -36,10 +36,11 @@ class Calls:
         self.answered.clear()
 
     async def _call(self, number: int) -> None:
-        with self.gathering.call():
-            await self.gathering.turn()
-            self.went[number] = self.turn
-            await self.answered.wait()
+        self.gathering.enter()
+        await self.gathering.turn()
+        self.went[number] = self.turn
+        await self.answered.wait()
+        self.gathering.leave()
 
 
 async def test_a_lone_call_goes_on_at_once() -> None:

@@ -42,7 +42,7 @@ class Schedules(RuleBasedStateMachine):
     @initialize(max_rows=st.integers(1, 6), max_cost=st.none() | st.integers(1, 30))
     def start(self, max_rows: int, max_cost: int | None) -> None:
         self.limits = (max_rows, max_cost or 10**9)
-        self.scene: Scene = scene(max_rows=max_rows, max_cost=max_cost)
+        self.scene: Scene = self.loop.run_until_complete(_made(max_rows=max_rows, max_cost=max_cost))
 
     @rule(
         rows=st.integers(1, 4),
@@ -145,6 +145,11 @@ class Schedules(RuleBasedStateMachine):
             late = not caller.future.cancelled() and isinstance(caller.future.exception(), DeadlineExpired)
             assert not late or not caller.runs or caller.runs[0] > 1
         self.loop.close()
+
+
+async def _made(*, max_rows: int, max_cost: int | None) -> Scene:
+    """A batcher belongs to the loop it is made in."""
+    return scene(max_rows=max_rows, max_cost=max_cost)
 
 
 TestSchedules = Schedules.TestCase

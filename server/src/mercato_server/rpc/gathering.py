@@ -5,8 +5,6 @@ and makes a batch of its own; read back to back, many calls in flight cost the s
 """
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 LONGEST_QUIET = 16
 LARGEST = 64
@@ -21,27 +19,26 @@ class Gathering:
     """
 
     def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._waiting: list[asyncio.Future[None]] = []
         self._in_flight = 0
         self._last = 1
 
-    @contextmanager
-    def call(self) -> Iterator[None]:
-        """One call, from arrival to answer."""
+    def enter(self) -> None:
+        """A call has arrived."""
         self._in_flight += 1
-        try:
-            yield
-        finally:
-            self._in_flight -= 1
+
+    def leave(self) -> None:
+        """It was answered."""
+        self._in_flight -= 1
 
     async def turn(self) -> None:
         """Return when the calls gathered with this one may go on, all in the same turn of the loop."""
         if max(self._in_flight, self._last) == 1:
             return
-        loop = asyncio.get_running_loop()
         if not self._waiting:
-            loop.call_soon(self._look, 0, 0)
-        future = loop.create_future()
+            self._loop.call_soon(self._look, 0, 0)
+        future = self._loop.create_future()
         self._waiting.append(future)
         await future
 
@@ -59,6 +56,6 @@ class Gathering:
             return  # released by somebody else
         quiet = quiet + 1 if count == seen else 0
         if quiet < min(LONGEST_QUIET, 4 * max(self._in_flight, self._last)) and count < LARGEST:
-            asyncio.get_running_loop().call_soon(self._look, count, quiet)
+            self._loop.call_soon(self._look, count, quiet)
         else:
             self.release()

@@ -36,21 +36,29 @@ class Prediction:
 
     async def predict(self, call: Call) -> bytes:
         """One request, one answer."""
-        with self._gathering.call():
+        self._gathering.enter()
+        try:
             await self._gathering.turn()
             return await self._answered(parse(call.request, self._max_fields), call)
+        finally:
+            self._gathering.leave()
 
     async def predict_parsed(self, message: prediction_pb2.PredictRequest, call: Call) -> bytes:
         """The same for a request that came inside a stream."""
-        with self._gathering.call():
+        self._gathering.enter()
+        try:
             await self._gathering.turn()
             return await self._answered(message, call)
+        finally:
+            self._gathering.leave()
 
     async def _answered(self, message: prediction_pb2.PredictRequest, call: Call) -> bytes:
         call.request_id = request_id.settled(message.request_id or call.metadata.get("x-request-id", ""))
         self._access.check_model(call, message.model.name)
         version = self._version(message)
         call.model, call.version = version.name, version.number
+        if version.default_deadline is not None and not call.bounded:
+            call.deadline = call.started + version.default_deadline
         codec = self._codec(version)
         request = _request(message, codec, call)
         answer = await self._answer(version, request, call)
@@ -81,26 +89,24 @@ class Prediction:
     async def _answer(self, version: Version, request: Request, call: Call) -> Answer:
         assert version.admission is not None and version.batcher is not None
         version.admission.take(request.nbytes, version.batcher.drain_seconds)
+        timer: asyncio.TimerHandle | None = None
         try:
             future = version.batcher.submit(request)
-            if call.bounded and request.deadline >= call.deadline:
-                return await future  # the transport cancels us at the deadline
-            return await _in_time(future, request.deadline, version.name)
+            # At its own deadline the transport cancels us.
+            if not call.bounded or request.deadline < call.deadline:
+                delay = request.deadline - time.monotonic()
+                timer = future.get_loop().call_later(delay, _expire, future, version.name)
+            return await future
         finally:
+            if timer is not None:
+                timer.cancel()
             version.admission.give_back(request.nbytes)
 
 
-async def _in_time(future: "asyncio.Future[Answer]", deadline: float, model: str) -> Answer:
-    """The answer. Raises DeadlineExpired when the deadline comes first, and cancels the future then."""
-    timer = asyncio.timeout(deadline - time.monotonic())
-    try:
-        async with timer:
-            return await future
-    except TimeoutError:
-        if not timer.expired():
-            raise
+def _expire(future: "asyncio.Future[Answer]", model: str) -> None:
+    if not future.done():
         text = f"model {model!r}: the answer was not ready in time; the request may have run"
-        raise DeadlineExpired(text, model=model) from None
+        future.set_exception(DeadlineExpired(text, model=model))
 
 
 def parse(data: bytes, max_fields: int) -> prediction_pb2.PredictRequest:

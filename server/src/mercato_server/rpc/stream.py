@@ -73,6 +73,7 @@ class Exchange:
     def __init__(self, stream: StreamCall, method: PredictStream) -> None:
         self._stream = stream
         self._method = method
+        self._loop = asyncio.get_running_loop()
         self._tasks: dict[str, asyncio.Task[bytes]] = {}
         self._unsent: asyncio.Queue[tuple[bytes, int]] = asyncio.Queue()
         self._room = asyncio.Event()
@@ -152,7 +153,7 @@ class Exchange:
         call = self._method.call(self._stream.call)
         reserved = self._reserve(size)
         self._method.observation.begin(call)
-        task = self._tasks[given] = asyncio.create_task(self._method.prediction.predict_parsed(request, call))
+        task = self._tasks[given] = self._loop.create_task(self._method.prediction.predict_parsed(request, call))
         task.add_done_callback(partial(self._finish, given, call, reserved))
 
     def _reserve(self, size: int) -> int:

@@ -18,7 +18,7 @@ _SHORTEST_DRAIN = 0.01
 
 
 class Batcher:
-    """Forms batches of one model and runs them, one at a time, through its lane.
+    """Forms batches of one model and runs them, one at a time, through its lane; belongs to the loop it is made in.
 
     `clock` gives nanoseconds of the monotonic clock. Entries whose caller has gone or whose deadline
     has passed are dropped when a batch is formed and never run.
@@ -31,6 +31,7 @@ class Batcher:
         self._lane = lane
         self._policy = policy
         self._clock = clock
+        self._loop = asyncio.get_running_loop()
         self._groups: dict[GroupKey, deque[Entry]] = {}
         self._retries: deque[Entry] = deque()
         self._running: asyncio.Task[None] | None = None
@@ -39,12 +40,11 @@ class Batcher:
 
     def submit(self, request: Request) -> "asyncio.Future[Answer]":
         """Queue a request. Cancelling the future takes the request out, unless it is already running."""
-        loop = asyncio.get_running_loop()
-        entry = Entry(request, loop.create_future(), self._clock())
+        entry = Entry(request, self._loop.create_future(), self._clock())
         self._groups.setdefault(request.group, deque()).append(entry)
         if self._running is None:
             # It starts in the loop's next turn, so that requests read in this turn leave together.
-            self._running = loop.create_task(self._work())
+            self._running = self._loop.create_task(self._work())
         self._until_sweep -= 1
         if not self._until_sweep:
             self._sweep()

@@ -17,7 +17,10 @@ Listener = Callable[["Version"], None]
 
 @dataclass(eq=False)
 class Version:
-    """One version of one model. Digest and certificate are set on LOADING, the serving parts before AVAILABLE."""
+    """One version of one model. Digest and certificate are set on LOADING, the serving parts before AVAILABLE.
+
+    `default_deadline`, in seconds, holds for callers that set none; None is the data port's own.
+    """
 
     name: str
     number: int
@@ -29,6 +32,7 @@ class Version:
     providers: tuple[str, ...] = ()
     batcher: Batcher | None = None
     admission: Admission | None = None
+    default_deadline: float | None = None
     fingerprint: str = ""
 
     def __post_init__(self) -> None:
