@@ -1,6 +1,7 @@
 """Calls below the client library: bytes on the wire, requests by hand, statuses with their details."""
 
-from collections.abc import Mapping, Sequence
+import queue
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from grpc_status import rpc_status
 from mercato.v1 import catalog_pb2_grpc, prediction_pb2, prediction_pb2_grpc, tensor_pb2
 
 PREDICT = "/mercato.v1.PredictionService/Predict"
+STREAM = "/mercato.v1.PredictionService/PredictStream"
 PRICING = "pricing.linear"
 SEMANTIC = "semantic.encoder"
 FP32 = tensor_pb2.DATA_TYPE_FP32
@@ -61,6 +63,37 @@ class Wire:
         """The answer of pricing.linear for one quantity."""
         answer = self.prediction.Predict(pricing([[quantity]]), timeout=20)
         return float(np.frombuffer(answer.outputs[0].tensor.data, np.float32)[0])
+
+
+class Stream:
+    """One open stream; messages go out as they are put in."""
+
+    def __init__(self, channel: grpc.Channel, **facts: Any) -> None:
+        self._out: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        untyped: Any = channel
+        self.call = untyped.stream_stream(STREAM)(iter(self._out.get, None), **{"timeout": 300, **facts})
+
+    @property
+    def unsent(self) -> int:
+        """Messages that the transport has not taken yet."""
+        return self._out.qsize()
+
+    def send(self, message: prediction_pb2.PredictRequest | bytes) -> None:
+        if not isinstance(message, bytes):
+            message = prediction_pb2.PredictStreamRequest(predict=message).SerializeToString()
+        self._out.put(message)
+
+    def cancel(self, given: str) -> None:
+        self._out.put(prediction_pb2.PredictStreamRequest(cancel_id=given).SerializeToString())
+
+    def half_close(self) -> None:
+        self._out.put(None)
+
+    def next(self) -> prediction_pb2.PredictStreamResponse:
+        return prediction_pb2.PredictStreamResponse.FromString(next(self.call))
+
+    def rest(self) -> Iterator[prediction_pb2.PredictStreamResponse]:
+        return map(prediction_pb2.PredictStreamResponse.FromString, self.call)
 
 
 def failed(error: Any) -> Failed:

@@ -15,7 +15,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from tests.server.calls import PREDICT, PRICING, SEMANTIC, Wire, failed, pricing, request, tensor, texts
+from tests.server.calls import PREDICT, PRICING, SEMANTIC, Stream, Wire, failed, pricing, request, tensor, texts
 from tests.server.conftest import Start
 from tests.server.gate import GATE, Gate, install
 from tests.server.running import PATIENCE, Running, environment
@@ -34,8 +34,8 @@ def model(wire: Wire, name: str) -> catalog_pb2.Model:
     return wire.catalog.GetModel(catalog_pb2.GetModelRequest(model=reference), timeout=20).model
 
 
-def gated(x: float) -> prediction_pb2.PredictRequest:
-    return request(GATED, tensor("x", data=np.float32(x).tobytes()))
+def gated(x: float, **facts: str) -> prediction_pb2.PredictRequest:
+    return request(GATED, tensor("x", data=np.float32(x).tobytes()), **facts)
 
 
 # --- what a running server tells --------------------------------------------------------------------------------------
@@ -281,6 +281,31 @@ def test_sigterm_answers_what_was_accepted(start: Start, gate: Gate, gate_store:
             assert watch.code() is StatusCode.OK
     assert running.ended() == 0
     assert "Traceback" not in running.log
+
+
+def test_sigterm_answers_what_a_stream_holds_and_ends_it(
+    start: Start, gate: Gate, gate_store: Path, gate_site: str
+) -> None:
+    running = start(gate_store, plugins=("mercato-gate",), PYTHONPATH=gate_site, GATE=str(gate.folder))
+    running.ready()
+    with grpc.insecure_channel(running.address) as channel:
+        watch = Wire(channel).health.Watch(health_pb2.HealthCheckRequest())
+        assert next(watch).status == SERVING
+        stream = Stream(channel)
+        stream.send(gated(-1, request_id="accepted"))
+        gate.reached("run")
+        running.terminate()
+        assert next(watch).status == NOT_SERVING
+        stream.send(gated(2, request_id="late"))
+        late = stream.next()
+        assert late.request_id == "late"
+        assert late.error.code == StatusCode.UNAVAILABLE.value[0]
+        gate.open("run")
+        assert stream.next().ok.request_id == "accepted"
+        with pytest.raises(grpc.RpcError) as caught:
+            stream.next()
+    assert failed(caught.value).reason == "DRAINING"
+    assert running.ended() == 0
 
 
 def test_a_run_that_never_ends_does_not_hold_the_end_up(
