@@ -14,7 +14,7 @@ PIP := -m pip --disable-pip-version-check --quiet install
 EDITABLE := protos plugins/sdk clients/python[cli] server[export] plugins/pricing[build] plugins/semantic[build]
 DISTRIBUTIONS := $(foreach item,$(EDITABLE),$(firstword $(subst [, ,$(item))))
 PYPROJECTS := pyproject.toml $(DISTRIBUTIONS:%=%/pyproject.toml)
-BENCHMARKS := overhead start encoder
+BENCHMARKS := overhead stream start encoder
 
 .PHONY: notice help demo serve test check fix gen bench dist docs clean $(BENCHMARKS:%=bench-%)
 
@@ -47,6 +47,8 @@ gen: .venv-gen/.ready ## write the generated half of mercato.v1
 bench: $(BENCHMARKS:%=bench-%) ## run every benchmark
 
 bench-overhead: ## server CPU per Predict beside a bare gRPC echo
+
+bench-stream: ## PredictStream beside unary Predict, requests per second
 
 bench-start: ## seconds from process start to SERVING, and where they go
 

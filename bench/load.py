@@ -1,4 +1,4 @@
-"""A closed loop of callers: so many calls in flight on one connection, the answers kept for checking afterwards."""
+"""A closed loop: so many calls in flight on one connection or stream, the answers kept for checking afterwards."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import grpc.aio
+
+from mercato.v1 import prediction_pb2
 
 Call = Callable[[bytes], Awaitable[bytes]]
 
@@ -49,3 +52,49 @@ async def drive(call: Call, payloads: Sequence[bytes], *, calls: int, in_flight:
     start, cpu = time.perf_counter(), time.process_time()
     await asyncio.gather(*(caller() for _ in range(in_flight)))
     return Load(time.perf_counter() - start, time.process_time() - cpu, answers)
+
+
+@asynccontextmanager
+async def stream(address: str, method: str) -> AsyncIterator[grpc.aio.StreamStreamCall[bytes, bytes]]:
+    """One open PredictStream on a connection of its own; bytes in, bytes out."""
+    async with grpc.aio.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        invoke: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(method)
+        exchange = invoke()
+        yield exchange
+        await exchange.done_writing()
+
+
+async def drive_stream(
+    exchange: grpc.aio.StreamStreamCall[bytes, bytes], payloads: Sequence[bytes], *, calls: int, in_flight: int
+) -> Load:
+    """Send `calls` PredictRequests through one open stream; request number i is payload i modulo their count.
+
+    The answers are the PredictResponses, in the order of the requests.
+    """
+    framed = [_framed(payloads[number % len(payloads)], number) for number in range(calls)]
+    answers = [b""] * calls
+    room = asyncio.Semaphore(in_flight)
+
+    async def send() -> None:
+        for message in framed:
+            await room.acquire()
+            await exchange.write(message)
+
+    start, cpu = time.perf_counter(), time.process_time()
+    sending = asyncio.create_task(send())
+    received = []
+    for _ in range(calls):
+        received.append(cast(bytes, await exchange.read()))
+        room.release()
+    await sending
+    load = Load(time.perf_counter() - start, time.process_time() - cpu, answers)
+    for data in received:
+        answer = prediction_pb2.PredictStreamResponse.FromString(data)
+        answers[int(answer.request_id)] = answer.ok.SerializeToString()
+    return load
+
+
+def _framed(payload: bytes, number: int) -> bytes:
+    request = prediction_pb2.PredictRequest.FromString(payload)
+    request.request_id = str(number)
+    return prediction_pb2.PredictStreamRequest(predict=request).SerializeToString()

@@ -75,15 +75,15 @@ async def measure(store: Path | None, rounds: int, calls: int) -> list[Figures]:
     """Both servers side by side, loaded in turn."""
     with servers.mercato(store) as server:
         server.event("ready")
-        payloads = _payloads(server.address)
+        requests = payloads(server.address)
         async with connection(server.address, PREDICT) as predict:
-            size = len(await predict(payloads[0]))
+            size = len(await predict(requests[0]))
             with servers.echo(size) as bare:
                 async with connection(bare.address, echo.METHOD) as call:
                     sides = Side(server, predict), Side(bare, call)
                     return [
-                        await _alternate(*sides, payloads, rounds, calls, in_flight=64),
-                        await _alternate(*sides, payloads, rounds, calls // 3, in_flight=1),
+                        await _alternate(*sides, requests, rounds, calls, in_flight=64),
+                        await _alternate(*sides, requests, rounds, calls // 3, in_flight=1),
                     ]
 
 
@@ -107,7 +107,7 @@ async def _alternate(
     )
 
 
-def _payloads(address: str) -> list[bytes]:
+def payloads(address: str) -> list[bytes]:
     """The bytes that the Python client sends for one row of x."""
     with Client(address) as client:
         fingerprint = client.signature(MODEL).fingerprint

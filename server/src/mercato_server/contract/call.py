@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from mercato_server.contract.receipt import Receipt
+
 
 @dataclass(slots=True)
 class Call:
@@ -11,7 +13,7 @@ class Call:
     A cancelled caller cancels the handler's task, and so does the transport's own deadline;
     `bounded` says whether there is one. `method` is `package.Service/Method`, `principal` who calls, ""
     without client certificates. `request_id`, `model` and `version` are known once the request has been read:
-    `model` stays "" for a name that is no model.
+    `model` stays "" for a name that is no model. `receipt` is there once there is an answer.
     """
 
     method: str
@@ -24,6 +26,7 @@ class Call:
     request_id: str = ""
     model: str = ""
     version: int = 0
+    receipt: Receipt | None = None
 
 
 @dataclass(slots=True)

@@ -5,6 +5,8 @@ and makes a batch of its own; read back to back, many calls in flight cost the s
 """
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 
 LONGEST_QUIET = 16
 LARGEST = 64
@@ -20,7 +22,7 @@ class Gathering:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting: list[Callable[[], None]] = []
         self._in_flight = 0
         self._last = 1
 
@@ -34,21 +36,33 @@ class Gathering:
 
     async def turn(self) -> None:
         """Return when the calls gathered with this one may go on, all in the same turn of the loop."""
-        if max(self._in_flight, self._last) == 1:
+        if self._is_lone():
             return
-        if not self._waiting:
-            self._loop.call_soon(self._look, 0, 0)
         future = self._loop.create_future()
-        self._waiting.append(future)
+        self._wait(partial(_wake, future))
         await future
 
+    def soon(self, go_on: Callable[[], None]) -> None:
+        """The same for a call that is no task: `go_on` is called in its turn, at once for a lone call."""
+        if self._is_lone():
+            go_on()
+        else:
+            self._wait(go_on)
+
     def release(self) -> None:
-        """Let every call that waits go on in the loop's next turn."""
+        """Let every call that waits go on now."""
         waiting, self._waiting = self._waiting, []
         self._last = max(1, len(waiting))
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
+        for go_on in waiting:
+            go_on()
+
+    def _is_lone(self) -> bool:
+        return max(self._in_flight, self._last) == 1
+
+    def _wait(self, go_on: Callable[[], None]) -> None:
+        if not self._waiting:
+            self._loop.call_soon(self._look, 0, 0)
+        self._waiting.append(go_on)
 
     def _look(self, seen: int, quiet: int) -> None:
         count = len(self._waiting)
@@ -59,3 +73,8 @@ class Gathering:
             self._loop.call_soon(self._look, count, quiet)
         else:
             self.release()
+
+
+def _wake(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)

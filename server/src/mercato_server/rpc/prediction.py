@@ -31,28 +31,24 @@ class Prediction:
         self._catalog = catalog
         self._access = access
         self._max_fields = max_fields
-        self._gathering = Gathering()
+        self.gathering = Gathering()
         self._codecs: WeakKeyDictionary[Version, SignatureCodec] = WeakKeyDictionary()
 
     async def predict(self, call: Call) -> bytes:
         """One request, one answer."""
-        self._gathering.enter()
+        self.gathering.enter()
         try:
-            await self._gathering.turn()
-            return await self._answered(parse(call.request, self._max_fields), call)
+            await self.gathering.turn()
+            pending = self.submit(parse(call.request, self._max_fields), call)
+            try:
+                return pending.encode(await pending.future)
+            finally:
+                pending.close()
         finally:
-            self._gathering.leave()
+            self.gathering.leave()
 
-    async def predict_parsed(self, message: prediction_pb2.PredictRequest, call: Call) -> bytes:
-        """The same for a request that came inside a stream."""
-        self._gathering.enter()
-        try:
-            await self._gathering.turn()
-            return await self._answered(message, call)
-        finally:
-            self._gathering.leave()
-
-    async def _answered(self, message: prediction_pb2.PredictRequest, call: Call) -> bytes:
+    def submit(self, message: prediction_pb2.PredictRequest, call: Call) -> "Pending":
+        """Queue a request; the answer comes in the future of what is returned. Raises a RequestError."""
         call.request_id = request_id.settled(message.request_id or call.metadata.get("x-request-id", ""))
         self._access.check_model(call, message.model.name)
         version = self._version(message)
@@ -60,13 +56,11 @@ class Prediction:
         if version.default_deadline is not None and not call.bounded:
             call.deadline = call.started + version.default_deadline
         codec = self._codec(version)
-        request = _request(message, codec, call)
-        answer = await self._answer(version, request, call)
-        return _response(message, version, codec, answer, call.request_id)
+        return Pending(message, _request(message, codec, call), call, version, codec)
 
     async def settle_arrivals(self) -> None:
         """Return when every call that has arrived was admitted or refused."""
-        self._gathering.release()
+        self.gathering.release()
         await asyncio.sleep(0)
 
     def _version(self, message: prediction_pb2.PredictRequest) -> Version:
@@ -86,27 +80,52 @@ class Prediction:
             codec = self._codecs[version] = SignatureCodec(version.spec)
         return codec
 
-    async def _answer(self, version: Version, request: Request, call: Call) -> Answer:
+
+class Pending:
+    """One accepted request: it has its permit and stands in the queue until `close`. Raises Overloaded."""
+
+    __slots__ = ("_call", "_codec", "_message", "_nbytes", "_timer", "_version", "future")
+
+    def __init__(
+        self,
+        message: prediction_pb2.PredictRequest,
+        request: Request,
+        call: Call,
+        version: Version,
+        codec: SignatureCodec,
+    ) -> None:
         assert version.admission is not None and version.batcher is not None
         version.admission.take(request.nbytes, version.batcher.drain_seconds)
-        timer: asyncio.TimerHandle | None = None
-        try:
-            future = version.batcher.submit(request)
-            # At its own deadline the transport cancels us.
-            if not call.bounded or request.deadline < call.deadline:
-                delay = request.deadline - time.monotonic()
-                timer = future.get_loop().call_later(delay, _expire, future, version.name)
-            return await future
-        finally:
-            if timer is not None:
-                timer.cancel()
-            version.admission.give_back(request.nbytes)
+        self._message = message
+        self._call = call
+        self._version = version
+        self._codec = codec
+        self._nbytes = request.nbytes
+        self.future = version.batcher.submit(request)
+        self._timer = self._deadline(request.deadline)
 
+    def encode(self, answer: Answer) -> bytes:
+        """The answer as an encoded PredictResponse."""
+        self._call.receipt = answer.receipt
+        return _response(self._message, self._version, self._codec, answer, self._call.request_id)
 
-def _expire(future: "asyncio.Future[Answer]", model: str) -> None:
-    if not future.done():
-        text = f"model {model!r}: the answer was not ready in time; the request may have run"
-        future.set_exception(DeadlineExpired(text, model=model))
+    def close(self) -> None:
+        """Give the permit back; what has not been run is not run any more."""
+        assert self._version.admission is not None
+        self.future.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._version.admission.give_back(self._nbytes)
+
+    def _deadline(self, deadline: float) -> asyncio.TimerHandle | None:
+        if self._call.bounded and deadline >= self._call.deadline:
+            return None  # the transport cancels us
+        return self.future.get_loop().call_later(deadline - time.monotonic(), self._expire)
+
+    def _expire(self) -> None:
+        if not self.future.done():
+            text = f"model {self._version.name!r}: the answer was not ready in time; the request may have run"
+            self.future.set_exception(DeadlineExpired(text, model=self._version.name))
 
 
 def parse(data: bytes, max_fields: int) -> prediction_pb2.PredictRequest:

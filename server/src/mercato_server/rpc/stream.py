@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import dataclass
 from functools import partial
 
 from google.protobuf.message import DecodeError
@@ -11,9 +12,10 @@ from mercato_server.contract.call import Call, StreamCall
 from mercato_server.errors import Cancelled, Draining, InvalidRequest
 from mercato_server.rpc import request_id
 from mercato_server.rpc.observation import Observation
-from mercato_server.rpc.prediction import Prediction
+from mercato_server.rpc.prediction import Pending, Prediction
 from mercato_server.rpc.status import to_message
 from mercato_server.rpc.wire import PREDICT_STREAM, check_field_count, embedded
+from mercato_server.serving.request import Answer
 
 # What one stream may have open. Reading stops at either limit until answers have gone out, so that a caller that
 # sends and never reads costs a bounded amount of memory.
@@ -73,8 +75,7 @@ class Exchange:
     def __init__(self, stream: StreamCall, method: PredictStream) -> None:
         self._stream = stream
         self._method = method
-        self._loop = asyncio.get_running_loop()
-        self._tasks: dict[str, asyncio.Task[bytes]] = {}
+        self._open: dict[str, Asked] = {}
         self._unsent: asyncio.Queue[tuple[bytes, int]] = asyncio.Queue()
         self._room = asyncio.Event()
         self._in_flight = 0
@@ -94,8 +95,10 @@ class Exchange:
             while self._in_flight:
                 await self._wait_for_room()
         finally:
-            for task in (self._reader, writer, *self._tasks.values()):
-                task.cancel()
+            self._reader.cancel()
+            writer.cancel()
+            for asked in list(self._open.values()):
+                self._take_back(asked)
         if self._shut:
             raise Draining("the server is stopping; open another stream")
 
@@ -112,7 +115,7 @@ class Exchange:
             data = await self._stream.read()
             if data is None:
                 return
-            self._take(data)
+            self._read(data)
 
     async def _write_all(self) -> None:
         while True:
@@ -126,35 +129,34 @@ class Exchange:
         self._room.clear()
         await self._room.wait()
 
-    def _take(self, data: bytes) -> None:
+    def _read(self, data: bytes) -> None:
         try:
             message = self._method.parse(data)
             if message.WhichOneof("kind") == "cancel_id":
                 self._cancel(message.cancel_id)
             else:
-                self._begin(message, len(data))
+                self._begin(message.predict, len(data))
         except InvalidRequest as error:
             self._refuse("", error)
 
-    def _cancel(self, cancelled_id: str) -> None:
+    def _cancel(self, given: str) -> None:
         """Whoever asks too late has had the answer already, so an unknown id is no mistake."""
-        if task := self._tasks.get(cancelled_id):
-            task.cancel()
+        if asked := self._open.get(given):
+            self._take_back(asked)
 
-    def _begin(self, message: prediction_pb2.PredictStreamRequest, size: int) -> None:
-        request = message.predict
-        given = request.request_id
+    def _begin(self, message: prediction_pb2.PredictRequest, size: int) -> None:
+        given = message.request_id
         if not request_id.is_usable(given):
             text = f"expected 1 to {request_id.MAX_LENGTH} printable ASCII characters, unique on the stream"
             raise InvalidRequest.of("request_id", text)
-        if given in self._tasks:
+        if given in self._open:
             self._refuse(given, InvalidRequest.of("request_id", "a request with this id is open on the stream"))
             return
-        call = self._method.call(self._stream.call)
-        reserved = self._reserve(size)
-        self._method.observation.begin(call)
-        task = self._tasks[given] = self._loop.create_task(self._method.prediction.predict_parsed(request, call))
-        task.add_done_callback(partial(self._finish, given, call, reserved))
+        asked = Asked(given, message, self._method.call(self._stream.call), self._reserve(size))
+        self._open[given] = asked
+        self._method.observation.begin(asked.call)
+        self._method.prediction.gathering.enter()
+        self._method.prediction.gathering.soon(partial(self._submit, asked))
 
     def _reserve(self, size: int) -> int:
         """Count a request in: what it holds, or what its answer will, going by the answers so far."""
@@ -163,16 +165,45 @@ class Exchange:
         self._held += reserved
         return reserved
 
-    def _finish(self, given: str, call: Call, reserved: int, task: "asyncio.Task[bytes]") -> None:
-        del self._tasks[given]
-        code, answer = _encoded(given, task)
-        self._method.observation.end(call, code)
+    def _submit(self, asked: "Asked") -> None:
+        if asked.is_done:
+            return  # taken back before its turn
+        try:
+            asked.pending = self._method.prediction.submit(asked.message, asked.call)
+        except Exception as error:
+            self._fail(asked, error)
+        else:
+            asked.pending.future.add_done_callback(partial(self._answer, asked, asked.pending))
+
+    def _answer(self, asked: "Asked", pending: Pending, future: "asyncio.Future[Answer]") -> None:
+        if asked.is_done:
+            return
+        try:
+            answer = embedded(_OK, pending.encode(future.result()))
+        except Exception as error:
+            self._fail(asked, error)
+        else:
+            self._finish(asked, "OK", Response(request_id=asked.given, last=True).SerializeToString() + answer)
+
+    def _take_back(self, asked: "Asked") -> None:
+        self._fail(asked, Cancelled("the request was cancelled on its stream"))
+
+    def _fail(self, asked: "Asked", error: Exception) -> None:
+        self._finish(asked, *_failure(asked.given, error))
+
+    def _finish(self, asked: "Asked", code: str, answer: bytes) -> None:
+        del self._open[asked.given]
+        asked.is_done = True
+        self._method.prediction.gathering.leave()
+        if asked.pending is not None:
+            asked.pending.close()
+        self._method.observation.end(asked.call, code)
         self._largest_answer = max(self._largest_answer, len(answer))
-        self._held += max(0, len(answer) - reserved)
-        self._unsent.put_nowait((answer, max(reserved, len(answer))))
+        self._held += max(0, len(answer) - asked.reserved)
+        self._unsent.put_nowait((answer, max(asked.reserved, len(answer))))
 
     def _refuse(self, given: str, error: InvalidRequest) -> None:
-        """A message that began no request, or none of its own."""
+        """A message that began no request of its own."""
         call = self._method.call(self._stream.call)
         self._method.observation.begin(call)
         code, answer = _failure(given, error)
@@ -180,16 +211,16 @@ class Exchange:
         self._unsent.put_nowait((answer, self._reserve(len(answer))))
 
 
-def _encoded(given: str, task: "asyncio.Task[bytes]") -> tuple[str, bytes]:
-    """Code and message of a finished request."""
-    if task.cancelled():
-        return _failure(given, Cancelled("the request was cancelled on its stream"))
-    error = task.exception()
-    if error is None:
-        return "OK", Response(request_id=given, last=True).SerializeToString() + embedded(_OK, task.result())
-    if not isinstance(error, Exception):
-        raise error
-    return _failure(given, error)
+@dataclass(slots=True, eq=False)
+class Asked:
+    """One request of a stream, from its reading to its last answer; `reserved` is what it counts for, in bytes."""
+
+    given: str
+    message: prediction_pb2.PredictRequest
+    call: Call
+    reserved: int
+    pending: Pending | None = None
+    is_done: bool = False
 
 
 def _failure(given: str, error: Exception) -> tuple[str, bytes]:
