@@ -11,7 +11,7 @@ TORCH_INDEX ?=
 
 BIN := .venv/bin
 PIP := -m pip --disable-pip-version-check --quiet install
-EDITABLE := protos plugins/sdk clients/python[cli] server[export] plugins/pricing[build] plugins/semantic[build]
+EDITABLE := protos plugins/sdk clients/python[cli] server[export,tracing] plugins/pricing[build] plugins/semantic[build]
 DISTRIBUTIONS := $(foreach item,$(EDITABLE),$(firstword $(subst [, ,$(item))))
 PYPROJECTS := pyproject.toml $(DISTRIBUTIONS:%=%/pyproject.toml)
 BENCHMARKS := overhead stream start encoder

@@ -250,3 +250,14 @@ async def test_a_broken_transport_ends_the_stream() -> None:
         await s.ended
     await settle()
     assert s.admission.requests == 0
+
+
+async def test_a_transport_that_takes_no_answers_ends_the_stream() -> None:
+    s = Scene()
+    s.transport.cut()
+    await s.send(ask("a"), ask("b"))
+    await s.finish()
+    with pytest.raises(RuntimeError, match="connection lost"):
+        await s.ended
+    await settle()
+    assert s.admission.requests == 0

@@ -14,6 +14,7 @@ class Transport:
         self._incoming: asyncio.Queue[bytes | Exception | None] = asyncio.Queue()
         self._open = asyncio.Event()
         self._open.set()
+        self._is_cut = False
         now = time.monotonic()
         call = Call("PredictStream", b"", {}, now, now + (seconds or 30.0), bounded=seconds is not None)
         self.stream = StreamCall(call, self._read, self._send)
@@ -31,6 +32,10 @@ class Transport:
     def fail(self, error: Exception) -> None:
         self._incoming.put_nowait(error)
 
+    def cut(self) -> None:
+        """Answers cannot be sent any more."""
+        self._is_cut = True
+
     def stall(self) -> None:
         """The caller reads no more."""
         self._open.clear()
@@ -46,4 +51,6 @@ class Transport:
 
     async def _send(self, message: bytes) -> None:
         await self._open.wait()
+        if self._is_cut:
+            raise RuntimeError("connection lost")
         self.sent.append(message)

@@ -89,11 +89,12 @@ class Exchange:
         self._reader = asyncio.create_task(self._read_all())
         writer = asyncio.create_task(self._write_all())
         try:
-            await asyncio.wait([self._reader])
-            if not self._shut:
-                self._reader.result()
-            while self._in_flight:
+            await asyncio.wait([self._reader, writer], return_when=asyncio.FIRST_COMPLETED)
+            while self._in_flight and not writer.done():
                 await self._wait_for_room()
+            for task in (self._reader, writer):
+                if task.done() and not task.cancelled():
+                    task.result()
         finally:
             self._reader.cancel()
             writer.cancel()
@@ -118,12 +119,15 @@ class Exchange:
             self._read(data)
 
     async def _write_all(self) -> None:
-        while True:
-            answer, reserved = await self._unsent.get()
-            await self._stream.send(answer)
-            self._in_flight -= 1
-            self._held -= reserved
-            self._room.set()
+        try:
+            while True:
+                answer, reserved = await self._unsent.get()
+                await self._stream.send(answer)
+                self._in_flight -= 1
+                self._held -= reserved
+                self._room.set()
+        finally:
+            self._room.set()  # nobody waits for a writer that has failed
 
     async def _wait_for_room(self) -> None:
         self._room.clear()
