@@ -90,11 +90,12 @@ class Exchange:
         writer = asyncio.create_task(self._write_all())
         try:
             await asyncio.wait([self._reader, writer], return_when=asyncio.FIRST_COMPLETED)
+            if not self._shut and self._reader.done():
+                self._reader.result()
             while self._in_flight and not writer.done():
                 await self._wait_for_room()
-            for task in (self._reader, writer):
-                if task.done() and not task.cancelled():
-                    task.result()
+            if writer.done():
+                writer.result()
         finally:
             self._reader.cancel()
             writer.cancel()
