@@ -1,5 +1,6 @@
 """What a caller passes is checked at the door: every mistake is an InvalidInput that names the argument."""
 
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -100,7 +101,8 @@ def test_a_closed_client_says_so(server: FakeServer) -> None:
     client = Client(server.address)
     client.predict("pricing.linear", {"x": 1.0})
     client.close()
-    for call in (client.models, client.health, client.wait_until_ready):
+    calls: list[Callable[[], object]] = [client.models, client.health, client.wait_until_ready, client.stream]
+    for call in calls:
         with pytest.raises(InvalidInput, match="the client is closed; open another one"):
             call()
     assert refused(client) == "the client is closed; open another one"

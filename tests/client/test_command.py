@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 from grpc import StatusCode
 from tests.client.fake import Failure, FakeServer, image, label, numbers, text
+from typer import Typer
 from typer.testing import CliRunner, Result
 
 from mercato.v1 import catalog_pb2, prediction_pb2
 from mercato_client.cli.app import app
+from mercato_client.cli.connection import Connection
 from mercato_client.cli.document import jsonable
 from mercato_client.cli.example import example_call
 from mercato_client.cli.lazy import GROUP, SHIPPED
-from mercato_client.client import Client
 
 NO_RETRY = (("grpc-retry-pushback-ms", "-1"),)
 
@@ -207,8 +208,9 @@ def test_the_call_to_paste_runs(server: FakeServer, monkeypatch: pytest.MonkeyPa
         numbers("vector", "FP32", 384), numbers("brain", "BF16", 16), numbers("user", "FP64", 2, shared=True),
         text("query"), image("photo"), label("tone", "warm"), numbers("age", "FP32", optional=True),
     )  # fmt: skip
-    with Client(server.address) as client:
-        source = example_call("shop.everything", client.signature("shop.everything"), server.address)
+    connection = Connection(server.address, None, None, None)
+    with connection.open() as client:
+        source = example_call("shop.everything", client.signature("shop.everything"), connection)
     scope: dict[str, Any] = {}
     exec(source, scope)  # noqa: S102  (what users paste must run)
     answer = scope["answer"]
@@ -257,7 +259,9 @@ def test_added_commands_are_listed_without_being_imported() -> None:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_help_says_what_the_servers_commands_do(name: str) -> None:
     entry = next(entry for entry in entry_points(group=GROUP) if entry.name == name)
-    assert f"{(entry.load().__doc__).split(chr(10))[0]}" == SHIPPED[name]
+    loaded = entry.load()
+    told = loaded.info.help if isinstance(loaded, Typer) else loaded.__doc__.splitlines()[0]
+    assert told == SHIPPED[name]
     assert SHIPPED[name] in mercato("--help").stdout
 
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from tests.client.fake import encode
 
 from mercato_client.errors import InvalidInput, ServerError
 from mercato_client.schema import Axis, Field
 from mercato_client.tensors import WIRE, decode, round_to_bfloat16, widen
-from mercato_client.values import encode
 
 NUMPY = sorted(set(WIRE) - {"bfloat16"})
 BATCH = Axis("batch", 0, 0)

@@ -7,15 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from tests.client.fake import encode
 
 from mercato.v1 import tensor_pb2
 from mercato_client import schema
 from mercato_client.tensors import decode
-from mercato_client.values import encode
 from mercato_plugin import Axis, Field, Image, Label, Tensor, Text
 from mercato_server.rpc.codec import Bad, FieldCodec
 
 BATCH = schema.Axis("batch", 0, 0)
+JPEG = bytes.fromhex("ffd8 ffc0000b080001000101011100 ffd9")  # the frame of one pixel, and the end
 SIDES = arrays.array_shapes(min_dims=2, max_dims=2, max_side=6)
 
 
@@ -49,7 +50,7 @@ def test_bfloat16_texts_labels_and_images() -> None:
     assert served(Tensor("bfloat16", ("batch",)), encode(field("bfloat16"), [1.0, -2.5])).tolist() == [1.0, -2.5]
     assert served(Text(), encode(field("string", "text"), ["红色跑鞋"])).tolist() == ["红色跑鞋"]
     assert served(Label(("warm", "cold")), encode(field("string", "label"), ["cold"])).tolist() == [1]
-    assert served(Image(), encode(field("bytes", "image"), b"\xff\xd8\xff\0")).tolist() == [b"\xff\xd8\xff\0"]
+    assert served(Image(), encode(field("bytes", "image"), JPEG)).tolist() == [JPEG]
 
 
 def test_a_shared_input_has_one_value() -> None:

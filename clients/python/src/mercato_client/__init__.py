@@ -32,10 +32,18 @@ from mercato_client.schema import (
 )
 
 if TYPE_CHECKING:
+    from mercato_client.async_client import AsyncClient
+    from mercato_client.async_stream import AsyncPending, AsyncStream
     from mercato_client.client import Client
     from mercato_client.health import Health
+    from mercato_client.stream import Pending, Stream
+    from mercato_client.tls import TLS
 
 __all__ = [
+    "TLS",
+    "AsyncClient",
+    "AsyncPending",
+    "AsyncStream",
     "Axis",
     "Catalog",
     "Certificate",
@@ -52,6 +60,7 @@ __all__ = [
     "OutputError",
     "Overloaded",
     "Parameter",
+    "Pending",
     "PermissionDenied",
     "Plugin",
     "Prediction",
@@ -61,13 +70,23 @@ __all__ = [
     "ServerError",
     "Signature",
     "StaleSchema",
+    "Stream",
     "Unavailable",
     "Violation",
 ]
 
 # Imported on first use: they bring grpc, which reads its settings when it is imported, and the `mercato` command
 # runs commands of other distributions that have settings of their own.
-_ON_FIRST_USE = {"Client": "mercato_client.client", "Health": "mercato_client.health"}
+_ON_FIRST_USE = {
+    "AsyncClient": "mercato_client.async_client",
+    "AsyncPending": "mercato_client.async_stream",
+    "AsyncStream": "mercato_client.async_stream",
+    "Client": "mercato_client.client",
+    "Health": "mercato_client.health",
+    "Pending": "mercato_client.stream",
+    "Stream": "mercato_client.stream",
+    "TLS": "mercato_client.tls",
+}
 
 
 def __getattr__(name: str) -> Any:

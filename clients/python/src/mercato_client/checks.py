@@ -60,15 +60,35 @@ def flag(argument: str, value: object) -> bool:
 
 def seconds(value: object) -> float:
     """A timeout; one that is not positive has passed already."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise _unexpected("timeout", value, "a number of seconds")
-    try:
-        number = float(cast(SupportsFloat, value))
-    except OverflowError as error:
-        raise _too_long("more than a float holds") from error
+    number = value if type(value) is float else _real(value)
     if math.isnan(number) or number > MAX_SECONDS:
         raise _too_long(f"{number:g}")
     return number
+
+
+def _real(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise _unexpected("timeout", value, "a number of seconds")
+    try:
+        return float(cast(SupportsFloat, value))
+    except OverflowError as error:
+        raise _too_long("more than a float holds") from error
+
+
+def size(argument: str, value: object) -> int:
+    """A number of bytes that gRPC can count."""
+    number = whole(argument, value)
+    if not 0 < number < 2**31:
+        raise wrong(argument, f"got {number}, expected 1 to {2**31 - 1}")
+    return number
+
+
+def addresses(value: object) -> tuple[str, ...]:
+    """The names of one server or several."""
+    found = tuple(map(address, value if isinstance(value, list | tuple) else (value,)))
+    if not found:
+        raise wrong("address", "got no address, expected at least one")
+    return found
 
 
 def address(value: object) -> str:

@@ -1,10 +1,9 @@
 """The signatures a client has seen: one GetModel per model, repeated only when one turns out to be stale."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from mercato_client import checks
-from mercato_client.channel import Deadline
+from mercato_client.encoder import Encoder
 from mercato_client.errors import NotFound, NotReady
 from mercato_client.schema import Model, Signature
 
@@ -28,22 +27,31 @@ class Target:
 
 
 class Signatures:
-    """Finds the signature of a target; `fetch` asks the server for a model."""
+    """Finds the encoder of a target among the models that the server has described."""
 
-    def __init__(self, fetch: Callable[[str, Deadline], Model]) -> None:
-        self._fetch = fetch
+    def __init__(self) -> None:
         self._models: dict[str, Model] = {}
+        self._encoders: dict[Target, Encoder] = {}
 
-    def find(self, target: Target, deadline: Deadline) -> Signature:
-        """The signature from memory, else from the server. Raises NotFound or NotReady."""
-        known = self._models.get(target.model)
-        version = known.choose(target.version, target.label) if known else None
-        return version.signature if version and version.signature else self.refresh(target, deadline)
+    def find(self, target: Target) -> Encoder | None:
+        """The encoder from memory; None where the server must be asked."""
+        encoder = self._encoders.get(target)
+        return encoder or self._made(target)
 
-    def refresh(self, target: Target, deadline: Deadline) -> Signature:
-        """The signature as the server tells it now. Raises NotFound or NotReady."""
-        model = self._models[target.model] = self._fetch(target.model, deadline)
-        return _signature(model, target)
+    def learn(self, model: Model, target: Target) -> Encoder:
+        """The encoder by what the server tells of `model` now. Raises NotFound or NotReady."""
+        self._models[target.model] = model
+        self._encoders = {known: encoder for known, encoder in self._encoders.items() if known.model != target.model}
+        encoder = self._encoders[target] = Encoder(_signature(model, target))
+        return encoder
+
+    def _made(self, target: Target) -> Encoder | None:
+        model = self._models.get(target.model)
+        version = model.choose(target.version, target.label) if model else None
+        if version is None or version.signature is None:
+            return None
+        encoder = self._encoders[target] = Encoder(version.signature)
+        return encoder
 
 
 def _signature(model: Model, target: Target) -> Signature:

@@ -1,7 +1,6 @@
 """The table that turns a gRPC status into one of the client's exceptions."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -27,6 +26,18 @@ from mercato_client.errors import (
 DOMAIN = "mercato"
 DETAILS_KEY = "grpc-status-details-bin"
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
+_ABSENT = "no server answers at {}; start one with `mercato serve`, or check the address"
+
+# What gRPC's text holds when a connection cannot be made although something listens there.
+_HINTS = {
+    "WRONG_VERSION_NUMBER": "the server at {} speaks plain text; connect without tls",
+    "CERTIFICATE_VERIFY_FAILED": "the certificate of the server at {} is signed by nobody whom tls.ca names",
+    "Hostname Verification": "the certificate of the server at {} has another name; give it as tls.server_name",
+    "security handshaker": "nothing was sent to {}: tls.key does not belong to tls.cert, or is damaged",
+    "failing; last error: UNAVAILABLE": "the server at {} closes every connection: it may want TLS (tls=TLS(...), or "
+    "--tls-ca), or a client certificate that it trusts (tls.cert and tls.key)",
+}
+
 CLOSED = "the client is closed; open another one"
 
 
@@ -43,22 +54,26 @@ class Facts:
     retry_after: float | None = None
 
 
-def to_exception(error: grpc.RpcError, address: str) -> MercatoError:
-    """The exception that stands for a failed call to `address`."""
-    facts = _facts(error, address)
+def translate(error: Exception, address: str) -> MercatoError:
+    """The exception that stands for what a gRPC call to `address` raised."""
+    if not isinstance(error, grpc.RpcError):
+        raised: MercatoError = InvalidInput(CLOSED)  # gRPC raises errors of its own for a call on a closed channel
+    else:
+        raised = _exception(_facts(error, address))
+    raised.__cause__ = error
+    return raised
+
+
+def from_status(status: status_pb2.Status, address: str) -> MercatoError:
+    """The exception that stands for an error inside a stream."""
+    facts = Facts(_CODES.get(status.code, grpc.StatusCode.UNKNOWN), status.message, address)
+    _read_details(status.details, facts)
+    return _exception(facts)
+
+
+def _exception(facts: Facts) -> MercatoError:
     make = _BY_REASON.get(facts.reason) or _BY_CODE.get(facts.code, _server_error)
     return make(facts)
-
-
-@contextmanager
-def translated(address: str) -> Iterator[None]:
-    """Raise what a gRPC call inside raises as one of the client's exceptions."""
-    try:
-        yield
-    except grpc.RpcError as error:
-        raise to_exception(error, address) from error
-    except ValueError as error:  # what gRPC raises for a call on a closed channel
-        raise InvalidInput(CLOSED) from error
 
 
 def _facts(error: grpc.RpcError, address: str) -> Facts:
@@ -66,8 +81,15 @@ def _facts(error: grpc.RpcError, address: str) -> Facts:
     facts = Facts(call.code(), call.details() or call.code().name.lower(), address)
     trailing = dict(call.trailing_metadata() or ())
     facts.retry_after = _pushback(trailing.get(PUSHBACK_KEY))
-    _read_details(trailing.get(DETAILS_KEY), facts)
+    _read_details(_details(trailing.get(DETAILS_KEY)), facts)
     return facts
+
+
+def _details(encoded: str | bytes | None) -> Iterable[AnyMessage]:
+    try:
+        return status_pb2.Status.FromString(encoded).details if isinstance(encoded, bytes) else ()
+    except DecodeError:
+        return ()
 
 
 def _pushback(value: str | bytes | None) -> float | None:
@@ -79,10 +101,9 @@ def _pushback(value: str | bytes | None) -> float | None:
     return milliseconds / 1000 if milliseconds >= 0 else None
 
 
-def _read_details(encoded: str | bytes | None, facts: Facts) -> None:
+def _read_details(details: Iterable[AnyMessage], facts: Facts) -> None:
     """Read google.rpc details into `facts`; details that cannot be read leave the code and the text."""
     try:
-        details = status_pb2.Status.FromString(encoded).details if isinstance(encoded, bytes) else ()
         for detail in details:
             _read_error_info(detail, facts)
             _read_bad_request(detail, facts)
@@ -142,8 +163,8 @@ def _deadline_exceeded(facts: Facts) -> MercatoError:
 
 
 def _unavailable(facts: Facts) -> MercatoError:
-    absent = f"no server answers at {facts.address}; start one with `mercato serve`, or check the address"
-    return Unavailable(_told(facts, absent), reason=facts.reason)
+    hint = next((hint for sign, hint in _HINTS.items() if sign in facts.text), _ABSENT)
+    return Unavailable(_told(facts, hint.format(facts.address)), reason=facts.reason)
 
 
 def _stale_schema(facts: Facts) -> MercatoError:
@@ -177,8 +198,12 @@ _BY_REASON: dict[str, Callable[[Facts], MercatoError]] = {
     "OVERLOADED": _overloaded,
     "DEADLINE_EXPIRED": _deadline_exceeded,
     "DRAINING": _unavailable,
+    "CANCELLED": _server_error,
+    "PERMISSION_DENIED": _permission_denied,
     "PLUGIN_FAULT": _server_error,
 }
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 _BY_CODE: dict[grpc.StatusCode, Callable[[Facts], MercatoError]] = {
     grpc.StatusCode.CANCELLED: _cancelled,

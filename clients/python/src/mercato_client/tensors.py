@@ -29,23 +29,27 @@ WIRE: dict[str, np.dtype[Any]] = {
 _ENUM = {"float16": "FP16", "bfloat16": "BF16", "float32": "FP32", "float64": "FP64"}
 _NUMBERS = {name: tensor_pb2.DataType.Value(f"DATA_TYPE_{_ENUM.get(name, name.upper())}") for name in WIRE}
 _NUMBERS |= {"string": tensor_pb2.DATA_TYPE_STRING, "bytes": tensor_pb2.DATA_TYPE_BYTES}
-_NAMES = {number: name for name, number in _NUMBERS.items()}
+_NAMES = {int(number): name for name, number in _NUMBERS.items()}
 
 
 def dtype_name(number: int) -> str:
     """The type's name, such as "float32"; `type 17` for one newer than this client."""
-    return _NAMES.get(tensor_pb2.DataType.ValueType(number), f"type {number}")
+    return _NAMES.get(number) or f"type {number}"
 
 
-def encode_numbers(array: Array, dtype: str) -> tensor_pb2.Tensor:
-    """An array that already has the element type `dtype`."""
+def encode_numbers(array: Array, dtype: str, tensor: tensor_pb2.Tensor) -> None:
+    """Fill `tensor` with an array that already has the element type `dtype`."""
     wire = np.asarray(_bits(array) if dtype == "bfloat16" else array, WIRE[dtype])
-    return tensor_pb2.Tensor(dtype=_NUMBERS[dtype], shape=array.shape, data=wire.tobytes())
+    tensor.dtype = _NUMBERS[dtype]
+    tensor.shape.extend(array.shape)
+    tensor.data = wire.tobytes()
 
 
-def encode_items(items: list[bytes], shape: tuple[int, ...], dtype: str) -> tensor_pb2.Tensor:
-    """Texts as UTF-8 ("string"), or raw items ("bytes"), in C order."""
-    return tensor_pb2.Tensor(dtype=_NUMBERS[dtype], shape=shape, items=items)
+def encode_items(items: list[bytes], shape: tuple[int, ...], dtype: str, tensor: tensor_pb2.Tensor) -> None:
+    """Fill `tensor` with texts as UTF-8 ("string"), or raw items ("bytes"), in C order."""
+    tensor.dtype = _NUMBERS[dtype]
+    tensor.shape.extend(shape)
+    tensor.items.extend(items)
 
 
 def decode(tensor: tensor_pb2.Tensor) -> Array:

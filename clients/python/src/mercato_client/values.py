@@ -16,22 +16,22 @@ from mercato_client.tensors import WIRE, Array, encode_items, encode_numbers, ro
 MAX_DEPTH = 64
 
 
-def encode(field: Field, value: object) -> tensor_pb2.Tensor:
-    """The value as a tensor. Raises InvalidInput naming the field, what was got and what to write.
+def encode(field: Field, value: object, tensor: tensor_pb2.Tensor) -> None:
+    """Fill `tensor` with the value. Raises InvalidInput naming the field, what was got and what to write.
 
     Plain Python values, columns and object arrays take the field's type where that loses nothing but
     floating-point precision. Arrays must have it already. A single item counts as one row.
     """
     if field.dtype == "string":
-        return _encode_items(field, value, _text)
+        return _encode_items(field, value, _text, tensor)
     if field.dtype == "bytes":
-        return _encode_items(field, value, _file)
+        return _encode_items(field, value, _file, tensor)
     if field.dtype not in WIRE:
         raise refusal(field, f"this client does not know {field.dtype}; upgrade mercato-client")
     plain = _plain(value)
     if field.ragged and isinstance(plain, list | tuple):
-        return _encode_rows(field, plain)
-    return encode_numbers(_one_row(field, _numbers(field, plain), value), field.dtype)
+        return _encode_rows(field, plain, tensor)
+    return encode_numbers(_one_row(field, _numbers(field, plain), value), field.dtype, tensor)
 
 
 def refusal(field: Field, description: str) -> InvalidInput:
@@ -41,10 +41,12 @@ def refusal(field: Field, description: str) -> InvalidInput:
 
 def _plain(value: object) -> Any:
     """Columns and object arrays as plain values; numeric arrays, and what exports one, as arrays."""
+    if isinstance(value, np.ndarray):
+        return value.tolist() if value.dtype.kind == "O" else value
+    if isinstance(value, list | tuple):
+        return value
     if hasattr(value, "to_numpy"):
         return value.to_numpy().tolist()
-    if isinstance(value, np.ndarray) and value.dtype.kind == "O":
-        return value.tolist()
     return np.asarray(value) if hasattr(value, "__array__") else value
 
 
@@ -69,7 +71,7 @@ def _numbers(field: Field, value: Any) -> Array:
 
 def _checked(field: Field, array: Array) -> Array:
     """An array keeps its type: converting silently would hide a mistake or cost precision."""
-    if array.dtype.name == field.dtype:
+    if array.dtype == field.dtype or array.dtype.name == field.dtype:
         return array
     if array.dtype.kind not in "biufcV":
         raise refusal(field, f"got {_kind(array)}, expected {field.dtype}")
@@ -101,7 +103,7 @@ def _to_float(field: Field, natural: Array) -> Array:
             seen: Array = widen(cast)
         else:
             seen = cast = natural.astype(field.dtype)
-    if np.any(np.isinf(seen) & np.isfinite(natural)):
+    if not np.isfinite(seen).all() and np.any(np.isinf(seen) & np.isfinite(natural)):
         raise refusal(field, f"a value is beyond the range of {field.dtype}")
     return cast
 
@@ -115,26 +117,27 @@ def _to_whole(field: Field, natural: Array) -> Array:
     return natural.astype(field.dtype)
 
 
-def _encode_rows(field: Field, rows: list[Any] | tuple[Any, ...]) -> tensor_pb2.Tensor:
+def _encode_rows(field: Field, rows: list[Any] | tuple[Any, ...], tensor: tensor_pb2.Tensor) -> None:
     """Rows of different length back to back; rows of one length as a regular array."""
     arrays = [_numbers(field, _plain(row)) for row in rows]
     rests = {array.shape[1:] for array in arrays if array.ndim}
     if not arrays or len(rests) != 1 or not all(array.ndim for array in arrays):
         raise refusal(field, "expected a list of rows, each a list that differs from the others in length only")
     lengths = [len(array) for array in arrays]
-    tensor = encode_numbers(np.concatenate(arrays), field.dtype)
+    encode_numbers(np.concatenate(arrays), field.dtype, tensor)
     tensor.shape[:] = [len(arrays), max(lengths), *rests.pop()]
     tensor.row_lengths[:] = lengths if len(set(lengths)) > 1 else []
-    return tensor
 
 
-def _encode_items(field: Field, value: object, to_bytes: Callable[[Field, object], bytes]) -> tensor_pb2.Tensor:
+def _encode_items(
+    field: Field, value: object, to_bytes: Callable[[Field, object], bytes], tensor: tensor_pb2.Tensor
+) -> None:
     plain = _plain(value)
     if isinstance(plain, np.ndarray):
         plain = plain.tolist()
     shape = _shape(field, plain)
     items = [to_bytes(field, item) for item in _leaves(plain)]
-    return encode_items(items, shape or (() if field.shared else (1,)), field.dtype)
+    encode_items(items, shape or (() if field.shared else (1,)), field.dtype, tensor)
 
 
 def _shape(field: Field, value: object, depth: int = MAX_DEPTH) -> tuple[int, ...]:

@@ -2,19 +2,21 @@
 
 import math
 
+from mercato_client.cli.connection import Connection
 from mercato_client.schema import Field, Signature
 
 # Longer arrays are written with numpy, so that the call stays readable.
 MAX_NUMBERS = 8
 
 
-def example_call(model: str, signature: Signature, address: str) -> str:
+def example_call(model: str, signature: Signature, connection: Connection) -> str:
     """A program that calls the model with one row of made-up values and prints the first output."""
     inputs = ", ".join(f'"{field.name}": {sample(field)}' for field in signature.inputs if not field.optional)
+    names, client = connection.source()
     lines = [
-        "from mercato_client import Client",
+        f"from mercato_client import {names}",
         "",
-        f'with Client("{address}") as client:',
+        f"with {client} as client:",
         f'    answer = client.predict("{model}", {{{inputs}}})',
         f'    print(answer["{signature.outputs[0].name}"])' if signature.outputs else "    print(answer)",
     ]

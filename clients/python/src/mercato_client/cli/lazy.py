@@ -12,10 +12,12 @@ GROUP = "mercato.commands"
 SERVER = "mercato-server"
 SHIPPED = {
     "certificate": "Print what was tried on an exported model and how far the graph was from its source.",
+    "config": "Show the settings with their origin, the limits, or the settings file's schema.",
     "demo": "Export, serve and call pricing.linear and semantic.encoder, print answers, certificates and receipts.",
     "export": "Export installed models to ONNX, each with its certificate; what the store holds already is kept.",
     "plugins": "List installed plugins with their models, state and reason; no server is needed.",
     "serve": "Discover, export, load and serve every installed model.",
+    "store": "Show what the artifact store holds, and remove what has not been used for long.",
 }
 
 Found = tuple[EntryPoint, ...]

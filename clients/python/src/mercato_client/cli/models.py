@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from mercato_client.cli.connection import Connection, Server, TlsCa, TlsCert, TlsKey
 from mercato_client.cli.document import show_document
 from mercato_client.cli.example import example_call
 from mercato_client.cli.tables import show_catalog, show_model
@@ -12,24 +13,26 @@ from mercato_client.schema import Model
 
 def models(
     name: Annotated[str | None, typer.Argument(help="Name of one model; all models when left out.")] = None,
-    server: Annotated[str, typer.Option(help="Address of the server.")] = "localhost:8500",
+    server: Server = "localhost:8500",
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """List the models of a server, or show one with its signature and a call to paste."""
-    from mercato_client.client import Client
-
-    with Client(server) as client:
+    connection = Connection(server, tls_ca, tls_cert, tls_key)
+    with connection.open() as client:
         found = client.catalog() if name is None else client.model(name)
     if as_json:
         show_document(found)
     elif isinstance(found, Model):
-        _show(found, server)
+        _show(found, connection)
     else:
         show_catalog(found)
 
 
-def _show(model: Model, server: str) -> None:
+def _show(model: Model, connection: Connection) -> None:
     show_model(model)
     chosen = model.choose()
     if chosen and chosen.signature:
-        typer.echo(f"\nCall it from Python:\n\n{example_call(model.name, chosen.signature, server)}")
+        typer.echo(f"\nCall it from Python:\n\n{example_call(model.name, chosen.signature, connection)}")

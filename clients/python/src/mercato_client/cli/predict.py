@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from mercato_client.cli.arguments import read_inputs, read_parameters
+from mercato_client.cli.connection import Connection, Server, TlsCa, TlsCert, TlsKey
 from mercato_client.cli.document import answer_document, show_document
 from mercato_client.cli.tables import show_answer
 
@@ -16,15 +17,16 @@ def predict(
     parameter: Annotated[list[str] | None, typer.Option(help="A parameter as NAME=VALUE; repeatable.")] = None,
     version: Annotated[int | None, typer.Option(help="Call this version.")] = None,
     label: Annotated[str | None, typer.Option(help="Call the version with this label.")] = None,
-    server: Annotated[str, typer.Option(help="Address of the server.")] = "localhost:8500",
+    server: Server = "localhost:8500",
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.")] = 10.0,
     receipt: Annotated[bool, typer.Option("--receipt", help="Show where the time went.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Call a model and print its answer."""
-    from mercato_client.client import Client
-
-    with Client(server, timeout=timeout) as client:
+    with Connection(server, tls_ca, tls_cert, tls_key).open(timeout) as client:
         signature = client.signature(model, version=version, label=label)
         answer = client.predict(
             model,
