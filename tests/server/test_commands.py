@@ -44,9 +44,11 @@ def test_the_demo_answers_with_both_models_certified(store: Path, tmp_path: Path
     [
         (("serve", "--isolation", "process"), "isolation 'process' is not built yet"),
         (("serve", "--provider", "tpu"), "provider"),
-        (("serve", "--listen", "127.0.0.1"), "listen: Value error, got '127.0.0.1', expected host:port"),
+        (("serve", "--listen", "127.0.0.1"), "listen: got '127.0.0.1', expected host:port"),
         (("serve", "--listen", "127.0.0.1:99999"), "a port from 0 to 65535"),
         (("serve", "--listen", "127.0.0.1:-1"), "a port from 0 to 65535"),
+        (("serve", "--listen", "0.0.0.0:0"), "set tls_cert and tls_key, or allow it with insecure = true (--insecure)"),
+        (("serve", "--tls-cert", "cert.pem"), "tls_cert is set without tls_key"),
         (("export", "no.model"), "model 'no.model' is not installed"),
         (("certificate", "no.model"), "model 'no.model' is not installed"),
     ],

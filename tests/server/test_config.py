@@ -94,7 +94,108 @@ def test_an_empty_name_of_the_file_counts_as_none(folder: Path, monkeypatch: pyt
     ],
 )
 def test_which_addresses_stay_on_the_machine(listen: str, is_loopback: bool) -> None:
-    assert config.load(listen=listen).is_loopback is is_loopback
+    assert config.is_loopback(listen) is is_loopback
+
+
+# --- what fits together -----------------------------------------------------------------------------------------------
+
+CERT = {"tls_cert": Path("cert.pem"), "tls_key": Path("key.pem")}
+ROW = {"principal": "shop", "methods": "*", "models": ["pricing.linear"]}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"listen": "127.0.0.1:0"},
+        {"listen": "[::1]:8500", "metrics_listen": "off", "probe_listen": "off"},
+        {"listen": "0.0.0.0:8500", "metrics_listen": "0.0.0.0:8501", "insecure": True},
+        {"listen": "0.0.0.0:8500", **CERT},
+        {"listen": "0.0.0.0:8500", "metrics_listen": "0.0.0.0:8501", "insecure": True, **CERT},
+        {**CERT, "tls_client_ca": Path("ca.pem"), "access": [ROW]},
+        {**CERT, "tls_client_ca": Path("ca.pem"), "access": []},
+        {"connection_age": 0},
+    ],
+)
+def test_settings_that_fit_together_are_taken(given: dict[str, object]) -> None:
+    config.load(**given).check_serving()
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"tls_cert": Path("cert.pem")}, "tls_cert is set without tls_key; TLS needs both"),
+        ({"tls_key": Path("key.pem")}, "tls_key is set without tls_cert; TLS needs both"),
+        ({"tls_client_ca": Path("ca.pem")}, "tls_client_ca is set without tls_cert and tls_key"),
+        ({"access": [ROW]}, "access is set without tls_client_ca"),
+        ({"access": [ROW], **CERT}, "access is set without tls_client_ca"),
+        (
+            {"listen": "0.0.0.0:1"},
+            "listen 0.0.0.0:1 opens a port to the network in plain text; set tls_cert and tls_key",
+        ),
+        ({"listen": "shop.example:1"}, "or allow it with insecure = true (--insecure)"),
+        (
+            {"metrics_listen": "[::]:1"},
+            "metrics_listen [::]:1 opens a port to the network in plain text; use a loopback",
+        ),
+        ({"metrics_listen": "[::]:1", **CERT}, "or allow it with insecure = true (--insecure)"),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_refused_by_name(given: dict[str, object], told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.load(**given).check_serving()
+
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"listen": "off"}, "listen: got 'off', expected host:port"),
+        (
+            {"metrics_listen": "8501"},
+            "metrics_listen: got '8501', expected host:port with a port from 0 to 65535, or 'off'",
+        ),
+        (
+            {"probe_listen": "0.0.0.0:1"},
+            "probe_listen: got '0.0.0.0:1', expected host:port on a loopback address, or 'off'",
+        ),
+        ({"connection_age": float("inf")}, "connection_age: Input should be a finite number"),
+        ({"connection_age": -1}, "connection_age: Input should be greater than or equal to 0"),
+        ({"access": [{"principal": "shop", "models": "*"}]}, "access.0.methods: Field required"),
+        (
+            {"access": [{**ROW, "methods": ["/a.B/C"]}]},
+            "access.0.methods: got '/a.B/C', expected \"*\" or package.Service/Me",
+        ),
+        ({"access": [{**ROW, "principal": ""}]}, "access.0.principal: String should have at least 1 character"),
+        ({"access": [{**ROW, "verbs": "*"}]}, "access.0.verbs: Extra inputs are not permitted"),
+        ({"models": {"a.b": {"batch_row": 1}}}, "models.a.b.batch_row: Extra inputs are not permitted"),
+        ({"models": {"a.b": {"batch_rows": 0}}}, "models.a.b.batch_rows: Input should be greater than or equal to 1"),
+        ({"models": {"a.b": {"provider": "tpu"}}}, "models.a.b.provider: Input should be 'auto', 'cpu', 'cuda' or"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_told_with_what_does(given: dict[str, object], told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.load(**given)
+
+    assert str(caught.value).startswith(told)
+
+
+def test_the_access_table_comes_from_the_file_and_from_the_environment(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "mercato.toml").write_text("[[access]]\nprincipal = 'shop'\nmethods = ['a.B/C', 'a.B/D']\nmodels = '*'\n")
+    rule = config.AccessRule(principal="shop", methods=("a.B/C", "a.B/D"), models=("*",))
+
+    assert config.load().access == (rule,)
+    monkeypatch.setenv("MERCATO_ACCESS", json.dumps([ROW]))
+    assert config.load().access == (config.AccessRule(principal="shop", methods=("*",), models=("pricing.linear",)),)
+
+
+def test_overrides_of_a_model_are_what_was_given(folder: Path) -> None:
+    (folder / "mercato.toml").write_text("[models.'shop.made']\nlabels = { stable = 1 }\nthreads = 0\nbatch_rows = 8\n")
+
+    assert config.load().overrides("shop.made") == {"threads": 0, "batch_rows": 8}
+    assert config.load().overrides("shop.other") == {}
 
 
 # --- what `serve` says ------------------------------------------------------------------------------------------------
@@ -104,7 +205,9 @@ def test_an_unknown_log_level_is_one_line(capsys: pytest.CaptureFixture[str]) ->
     with pytest.raises(typer.Exit):
         serve.command(log_level="foo")
 
-    assert capsys.readouterr().err == ("mercato serve: log level 'foo', expected one of DEBUG, INFO, WARNING, ERROR\n")
+    assert capsys.readouterr().err == (
+        "mercato serve: log_level: Input should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'\n"
+    )
 
 
 def with_overrides(folder: Path, *, strict: bool) -> App:

@@ -20,7 +20,7 @@ from mercato_server.errors import ArtifactDamaged, ConfigError
 from mercato_server.export.tools import is_current
 from mercato_server.store import Store, artifact_key, tree_hash
 
-KEY = "k" * 64
+KEY = "4b" * 32
 SPEC = ModelSpec(
     name="shop.tiny",
     inputs={"x": Tensor("float32", ("batch", 1))},

@@ -3,6 +3,8 @@
 import ipaddress
 import json
 import os
+import re
+import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +14,7 @@ from packaging.utils import canonicalize_name
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -23,8 +26,12 @@ from mercato_plugin import Secret
 from mercato_server.errors import ConfigError
 
 DEFAULT_FILE = "mercato.toml"
+MAX_FILE_BYTES = 1 << 20
 MAX_PORT = 65_535
 PLUGIN_PREFIX = "MERCATO_PLUGINS__"
+OFF = "off"
+ANY = "*"
+_METHOD = re.compile(r"[\w.]+/\w+")
 
 
 def default_store() -> Path:
@@ -43,14 +50,57 @@ def _listed(value: Any) -> Any:
 
 Names = TypeVar("Names", bound=tuple[str, ...] | None)
 Listed = Annotated[Names, NoDecode, BeforeValidator(_listed)]
+OneOrMany = Annotated[
+    tuple[str, ...],
+    BeforeValidator(
+        lambda given: (given,) if isinstance(given, str) else given, json_schema_input_type=str | tuple[str, ...]
+    ),
+]
+
+ProviderName = Literal["auto", "cpu", "cuda", "tensorrt"]
+
+
+class AccessRule(BaseModel):
+    """One row of the access table: `[[access]]`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    principal: str = Field(min_length=1, description="Name in the caller's certificate: a SAN.")
+    methods: OneOrMany = Field(
+        description='Methods it may call, such as "mercato.v1.PredictionService/Predict"; "*" stands for all.'
+    )
+    models: OneOrMany = Field(description='Models it may use; "*" stands for all.')
+
+    @field_validator("methods")
+    @classmethod
+    def _check_methods(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
+        for name in methods:
+            if name != ANY and not _METHOD.fullmatch(name):
+                raise ValueError(f'got {name!r}, expected "*" or package.Service/Method without a leading slash')
+        return methods
 
 
 class ModelSettings(BaseModel):
-    """Overrides of one model: `[models."pricing.linear"]`."""
+    """Overrides of one model: `[models."pricing.linear"]`. What is not given is as it is for every model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     labels: dict[str, int] = Field({}, description="Movable names for versions, such as stable = 1.")
+    provider: ProviderName | None = Field(None, description="Execution provider of this model.")
+    threads: int | None = Field(None, ge=0, description="Cores that one run of this model may use.")
+    batch_rows: int | None = Field(
+        None, ge=1, description="Most rows of joined requests; at most what the plugin declares."
+    )
+    batch_cost: int | None = Field(
+        None, ge=1, description="Most weight of joined requests; at most what the plugin declares, if it does."
+    )
+    max_requests: int | None = Field(None, ge=1, description="Requests in flight before callers are refused.")
+    max_request_bytes: int | None = Field(
+        None, ge=1024, description="Bytes of requests in flight before callers are refused."
+    )
+    default_deadline: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="Seconds granted to a caller that sets no deadline."
+    )
 
 
 class Settings(BaseSettings):
@@ -60,7 +110,21 @@ class Settings(BaseSettings):
 
     listen: str = Field("127.0.0.1:8500", description="Address and port of the data port.")
     store: Path = Field(default_factory=default_store, description="Folder of the exported artifacts.")
-    provider: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
+    metrics_listen: str = Field("127.0.0.1:8501", description="Address and port of the metrics, or off.")
+    probe_listen: str = Field(
+        "127.0.0.1:8502",
+        description="Loopback address and port of plain-text health, opened only when TLS is on; or off.",
+    )
+    tls_cert: Path | None = Field(None, description="PEM file with the server's certificate chain.")
+    tls_key: Path | None = Field(None, description="PEM file with the key of `tls_cert`.")
+    tls_client_ca: Path | None = Field(
+        None, description="PEM file with the authorities of callers; a caller without a certificate is refused."
+    )
+    insecure: bool = Field(False, description="Allow plain text on addresses that are not loopback.")
+    access: tuple[AccessRule, ...] | None = Field(
+        None, description="Who may call which method on which model; not given = everybody everything."
+    )
+    provider: ProviderName = Field(
         "auto", description="Execution provider. Asking for one that does not come up is a refusal; auto falls back."
     )
     strict: bool = Field(False, description="Refuse to start when a plugin is refused or a model fails.")
@@ -71,22 +135,51 @@ class Settings(BaseSettings):
     threads: int = Field(0, ge=0, description="Cores that one run may use; 0 = the container's limit.")
     max_message_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="Largest message in either direction.")
     max_message_fields: int = Field(65_536, ge=64, description="Most protobuf fields in one message.")
-    default_deadline: float = Field(30.0, gt=0, description="Seconds granted to a caller that sets no deadline.")
+    default_deadline: float = Field(
+        30.0, gt=0, allow_inf_nan=False, description="Seconds granted to a caller that sets no deadline."
+    )
     max_requests: int = Field(1024, ge=1, description="Requests of one model in flight before callers are refused.")
     max_request_bytes: int = Field(
         256 * 1024 * 1024, ge=1024, description="Bytes of one model's requests in flight before callers are refused."
     )
-    drain_seconds: float = Field(30.0, ge=0, description="Longest wait on SIGTERM for requests that were accepted.")
+    drain_seconds: float = Field(
+        30.0, ge=0, allow_inf_nan=False, description="Longest wait on SIGTERM for requests that were accepted."
+    )
+    connection_age: float = Field(
+        300.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds after which a connection is asked to reconnect; 0 = never.",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "WARNING", description="Least level that is logged."
+    )
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="Form of the log; auto is console on a terminal, else json."
+    )
+    tracing: Literal["off", "otlp"] = Field("off", description="Where spans are sent.")
     plugins: dict[str, dict[str, Any]] = Field({}, description="Settings of plugins, by distribution name.")
     models: dict[str, ModelSettings] = Field({}, description="Overrides of models, by model name.")
 
     @field_validator("listen")
     @classmethod
     def _check_listen(cls, listen: str) -> str:
-        host, colon, port = listen.rpartition(":")
-        # gRPC takes a port beyond 65535 modulo 65536, and no port at all as 443.
-        if not (host and colon and port.isascii() and port.isdigit() and int(port) <= MAX_PORT):
+        if not _is_address(listen):
             raise ValueError(f"got {listen!r}, expected host:port with a port from 0 to {MAX_PORT}")
+        return listen
+
+    @field_validator("metrics_listen")
+    @classmethod
+    def _check_metrics_listen(cls, listen: str) -> str:
+        if listen != OFF and not _is_address(listen):
+            raise ValueError(f"got {listen!r}, expected host:port with a port from 0 to {MAX_PORT}, or {OFF!r}")
+        return listen
+
+    @field_validator("probe_listen")
+    @classmethod
+    def _check_probe_listen(cls, listen: str) -> str:
+        if listen != OFF and not (_is_address(listen) and is_loopback(listen)):
+            raise ValueError(f"got {listen!r}, expected host:port on a loopback address, or {OFF!r}")
         return listen
 
     @classmethod
@@ -102,13 +195,37 @@ class Settings(BaseSettings):
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, _file())
 
     @property
-    def is_loopback(self) -> bool:
-        """Whether the data port is open to this machine alone."""
-        host = self.listen.rpartition(":")[0].strip("[]")
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return host == "localhost"
+    def is_secured(self) -> bool:
+        """Whether the data port speaks TLS."""
+        return self.tls_cert is not None
+
+    def check_serving(self) -> None:
+        """Refuse settings that a server cannot start with together. Raises ConfigError naming them."""
+        if (self.tls_cert is None) != (self.tls_key is None):
+            given, missing = ("tls_cert", "tls_key") if self.tls_cert else ("tls_key", "tls_cert")
+            raise ConfigError(f"{given} is set without {missing}; TLS needs both")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ConfigError(
+                "tls_client_ca is set without tls_cert and tls_key; callers show certificates in TLS only"
+            )
+        if self.access is not None and self.tls_client_ca is None:
+            raise ConfigError("access is set without tls_client_ca; callers are known by their certificates only")
+        if not self.is_secured:
+            self._check_exposure("listen", "set tls_cert and tls_key")
+        self._check_exposure("metrics_listen", "use a loopback address or 'off'")
+
+    def _check_exposure(self, name: str, way_out: str) -> None:
+        listen = getattr(self, name)
+        if not (self.insecure or listen == OFF or is_loopback(listen)):
+            raise ConfigError(
+                f"{name} {listen} opens a port to the network in plain text; {way_out}, or allow it with "
+                "insecure = true (--insecure)"
+            )
+
+    def overrides(self, model: str) -> dict[str, Any]:
+        """What the operator set for one model, by the name of the setting; labels left out."""
+        given = self.models.get(model)
+        return given.model_dump(exclude={"labels"}, exclude_none=True) if given else {}
 
     def plugin(self, distribution: str) -> Mapping[str, Any]:
         """What the operator set for one distribution; the environment wins over the file.
@@ -116,14 +233,48 @@ class Settings(BaseSettings):
         `MERCATO_PLUGINS__MERCATO_SEMANTIC__ENCODER` is `encoder` of `mercato-semantic`. Values from the
         environment are marked as Secret, so that a secret setting takes them.
         """
-        wanted = str(canonicalize_name(distribution))
-        prefix = f"{PLUGIN_PREFIX}{wanted.replace('-', '_').upper()}__"
         values: dict[str, Any] = {}
-        for name, given in self.plugins.items():
-            if canonicalize_name(name) == wanted:
-                values |= given
-        found = ((name, value) for name, value in os.environ.items() if name.startswith(prefix))
-        return values | {name.removeprefix(prefix).lower(): Secret(value) for name, value in found}
+        for name in self.spellings(distribution):
+            values |= self.plugins[name]
+        found = plugin_variables(distribution)
+        return values | {setting: Secret(os.environ[variable]) for setting, variable in found.items()}
+
+    def spellings(self, distribution: str) -> list[str]:
+        """The names under which `plugins` has this distribution; the last one wins."""
+        wanted = canonicalize_name(distribution)
+        return [name for name in self.plugins if canonicalize_name(name) == wanted]
+
+
+def plugin_variables(distribution: str) -> dict[str, str]:
+    """The environment's variables for one distribution, by the setting they set."""
+    prefix = f"{PLUGIN_PREFIX}{canonicalize_name(distribution).replace('-', '_').upper()}__"
+    return {name.removeprefix(prefix).lower(): name for name in os.environ if name.startswith(prefix)}
+
+
+def given() -> list[tuple[str, Mapping[str, Any]]]:
+    """What each place says, by its kind, the one that wins first; `load` must have accepted it."""
+    environment, file = EnvSettingsSource(Settings), TomlConfigSettingsSource(Settings, _file())
+    return [("environment", environment()), ("file", file())]
+
+
+def file_name() -> str:
+    """Name of the settings file, its folder left out."""
+    return _file().name
+
+
+def is_loopback(listen: str) -> bool:
+    """Whether `host:port` is open to this machine alone."""
+    host = listen.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _is_address(listen: str) -> bool:
+    host, colon, port = listen.rpartition(":")
+    # gRPC takes a port beyond 65535 modulo 65536, and no port at all as 443.
+    return bool(host and colon) and port.isascii() and port.isdigit() and int(port) <= MAX_PORT
 
 
 def load(**flags: Any) -> Settings:
@@ -134,7 +285,7 @@ def load(**flags: Any) -> Settings:
         return Settings(**given)
     except ValidationError as error:
         details = error.errors(include_input=False, include_url=False)
-        faults = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in details)
+        faults = (f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in details)
         raise ConfigError("; ".join(faults)) from None
     except SettingsError as error:
         raise ConfigError(f"{error}: tables are written as JSON in the environment") from None
@@ -148,11 +299,25 @@ def _check_file() -> None:
     """Give a broken or missing settings file a clear word."""
     path = _file()
     try:
-        tomllib.loads(path.read_text(encoding="utf-8"))
+        text = _content(path)
+        if text.startswith("\ufeff"):
+            raise ConfigError(f"{path.name} begins with a byte order mark; save it as UTF-8 without one")
+        tomllib.loads(text)
     except FileNotFoundError:
         if os.environ.get("MERCATO_CONFIG"):
             raise ConfigError("the file that MERCATO_CONFIG names does not exist") from None
     except OSError as error:
         raise ConfigError(f"{path.name} cannot be read: {error.strerror}; expected a TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a plain ValueError
         raise ConfigError(f"{path.name} is not valid TOML: {error}") from None
+
+
+def _content(path: Path) -> str:
+    """The text of a regular file, or of one that a link leads to; a pipe is not waited for."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        facts = os.fstat(file.fileno())
+        if not stat.S_ISREG(facts.st_mode):
+            raise ConfigError(f"{path.name} is not a regular file; expected a TOML file")
+        if facts.st_size > MAX_FILE_BYTES:
+            raise ConfigError(f"{path.name} has {facts.st_size} bytes, expected at most {MAX_FILE_BYTES}")
+        return file.read(MAX_FILE_BYTES).decode()

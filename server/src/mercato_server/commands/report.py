@@ -5,8 +5,14 @@ from typing import TextIO
 
 from mercato_server.app import App
 from mercato_server.commands import tables
+from mercato_server.config import Settings
 from mercato_server.serving.catalog import Version
 
+_TLS = {
+    "off": "plain text",
+    "tls": "TLS",
+    "mtls": "TLS, callers show certificates",
+}
 _CALLS = """call it:
   mercato predict {model} {example} --server {address}
   mercato models {model} --server {address}"""
@@ -15,14 +21,20 @@ _CALLS = """call it:
 class TextReport:
     """For people, on `out`."""
 
-    def __init__(self, app: App, out: TextIO, listen: str) -> None:
+    def __init__(self, app: App, out: TextIO, settings: Settings) -> None:
         self._app = app
         self._out = out
-        self._host = listen.rpartition(":")[0]
+        self._host = settings.listen.rpartition(":")[0]
+        self._metrics_host = settings.metrics_listen.rpartition(":")[0]
+        self._probe_host = settings.probe_listen.rpartition(":")[0]
 
     def listening(self, port: int) -> None:
         """The port is open; models are still on their way."""
-        self._say(f"listening on {self._host}:{port}")
+        self._say(f"listening on {self._host}:{port}, {_TLS[self._app.tls]}")
+        if self._app.probe_port:
+            self._say(f"health for probes on {self._probe_host}:{self._app.probe_port}, plain text")
+        if self._app.metrics_port:
+            self._say(f"metrics on http://{self._metrics_host}:{self._app.metrics_port}/metrics")
 
     def ready(self) -> None:
         """Every model is available or failed."""
@@ -50,7 +62,8 @@ class JsonReport:
 
     def listening(self, port: int) -> None:
         """The port is open; models are still on their way."""
-        self._emit({"event": "listening", "port": port})
+        ports = {"metrics_port": self._app.metrics_port or None, "probe_port": self._app.probe_port or None}
+        self._emit({"event": "listening", "port": port, "tls": self._app.tls, **ports})
 
     def ready(self) -> None:
         """Every model is available or failed."""

@@ -1,0 +1,122 @@
+"""Every bound that a caller, a plugin or a stored file can meet, read from the code that enforces it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mercato_plugin import BatchPolicy, Image, Str, Text
+from mercato_plugin.spec import MAX_NAME, MAX_VERSION
+from mercato_server.config import Settings
+from mercato_server.contract.summary import MAX_SUMMARY
+from mercato_server.export import launch
+from mercato_server.export.cases import MAX_CELLS
+from mercato_server.export.tools import tools_installed
+from mercato_server.rpc import access, codec, images, port, prediction, probe, request_id, status, stream, tls
+from mercato_server.serving.catalog import MAX_SHOWN
+from mercato_server.store.verify import MAX_JSON_BYTES
+from mercato_server.telemetry import exposition
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One bound. `beyond` says what happens past it.
+
+    `setting` is what moves it: a setting of mercato.toml, or what a plugin declares, such as `Text.max_bytes`;
+    "" when it is fixed.
+    """
+
+    name: str
+    value: float
+    unit: str
+    beyond: str
+    setting: str = ""
+
+
+def limits(settings: Settings) -> list[Limit]:
+    """All of them, those that callers meet first; a model's own stands behind the one that it overrides."""
+    everybody = (*_of_calls(settings), *_of_streams(), *_of_requests(), *_of_errors(), *_of_plugins(), *_of_files())
+    return [limit for item in everybody for limit in (item, *_overridden(item, settings))]
+
+
+def _of_calls(settings: Settings) -> Iterator[Limit]:
+    gone = "the connection is closed with ENHANCE_YOUR_CALM"
+    yield Limit("message size", settings.max_message_bytes, "bytes", "RESOURCE_EXHAUSTED", "max_message_bytes")
+    yield Limit("message fields", settings.max_message_fields, "fields", "INVALID_ARGUMENT", "max_message_fields")
+    yield Limit("metadata", port.MAX_METADATA_BYTES, "bytes", "RESOURCE_EXHAUSTED")
+    yield Limit("calls of a connection", port.MAX_STREAMS, "calls", "the client holds further calls back")
+    yield Limit("time between pings", port.PING_SECONDS, "seconds", f"sooner is a strike; {gone}")
+    yield Limit("ping strikes", port.MAX_PING_STRIKES, "strikes", gone)
+    closed = "the connection is closed"
+    yield Limit("silence of a connection", port.KEEPALIVE_SECONDS, "seconds", "the server pings the client")
+    yield Limit("answer to a ping", port.ANSWER_SECONDS, "seconds", closed)
+    yield Limit("handshake", port.HANDSHAKE_SECONDS, "seconds", closed)
+    age = "the connection takes no new calls, and its client opens another"
+    yield Limit("age of a connection", settings.connection_age, "seconds", age, "connection_age")
+    yield Limit("default deadline", settings.default_deadline, "seconds", "DEADLINE_EXCEEDED", "default_deadline")
+    yield Limit("message of a probe", probe.MAX_MESSAGE_BYTES, "bytes", "RESOURCE_EXHAUSTED")
+    yield Limit("scrapers at a time", exposition.MAX_SCRAPERS, "connections", closed)
+    yield Limit("silence of a scraper", exposition.SILENCE_SECONDS, "seconds", closed)
+    yield Limit("draining", settings.drain_seconds, "seconds", "UNAVAILABLE", "drain_seconds")
+    yield Limit("requests in flight", settings.max_requests, "requests", "RESOURCE_EXHAUSTED", "max_requests")
+    held = "RESOURCE_EXHAUSTED, unless it is the only request"
+    yield Limit("bytes in flight", settings.max_request_bytes, "bytes", held, "max_request_bytes")
+
+
+def _of_streams() -> Iterator[Limit]:
+    waits = "the stream is not read until answers have gone out"
+    yield Limit("requests in flight of a stream", stream.MAX_IN_FLIGHT, "requests", waits)
+    yield Limit("bytes held by a stream", stream.MAX_HELD_BYTES, "bytes", waits)
+
+
+def _of_requests() -> Iterator[Limit]:
+    refused = "INVALID_ARGUMENT"
+    yield Limit("request id", request_id.MAX_LENGTH, "characters", refused)
+    yield Limit("priority", prediction.MAX_PRIORITY, "", refused)
+    yield Limit("rows of a request", BatchPolicy().max_rows, "rows", refused, "BatchPolicy.max_rows")
+    yield Limit("text", Text().max_bytes, "bytes", f"{refused}, or cut if the field says so", "Text.max_bytes")
+    yield Limit("string parameter", Str().max_bytes, "bytes", refused, "Str.max_bytes")
+    yield Limit("image size", Image().max_bytes, "bytes", refused, "Image.max_bytes")
+    yield Limit("image pixels", Image().max_pixels, "pixels", refused, "Image.max_pixels")
+    yield Limit("image segments", images.MAX_SEGMENTS, "segments", refused)
+    yield Limit("padded ragged input", codec.PADDED_BYTES, "bytes", f"{refused}, unless the next one allows it")
+    yield Limit("padded to sent", codec.PADDED_SHARE, "times", f"{refused}, unless the last one allows it")
+
+
+def _of_errors() -> Iterator[Limit]:
+    cut = "the text is cut"
+    yield Limit("faults looked for", codec.MAX_FAULTS, "faults", "the rest is not looked for")
+    yield Limit("field violations", status.MAX_VIOLATIONS, "violations", "the rest is left out")
+    yield Limit("text of an error", status.MAX_TEXT, "bytes", cut)
+    yield Limit("description of a violation", status.MAX_DESCRIPTION, "bytes", cut)
+    yield Limit("name in an error", status.MAX_NAME, "bytes", cut)
+    yield Limit("caller in a refusal", access.MAX_CALLER, "characters", cut)
+    yield Limit("caller's word in an error", MAX_SHOWN, "characters", cut)
+
+
+def _of_plugins() -> Iterator[Limit]:
+    refused = "the plugin is refused with SPEC_INVALID"
+    yield Limit("name of a model or field", MAX_NAME, "characters", refused)
+    yield Limit("version", MAX_VERSION, "", refused)
+    yield Limit("padding of a run", BatchPolicy().max_padding, "of its cells", "another run", "BatchPolicy.max_padding")
+    yield Limit("text of an exception", MAX_SUMMARY, "characters", "the text is cut")
+    yield Limit("silence of an export", launch.RUN_SECONDS, "seconds", "EXPORT_FAILED")
+    yield Limit("certified case", MAX_CELLS, "cells", "smaller sizes are tried")
+
+
+def _of_files() -> Iterator[Limit]:
+    yield Limit("TLS file", tls.MAX_FILE_BYTES, "bytes", "CONFIG_INVALID")
+    yield Limit("stored JSON", MAX_JSON_BYTES, "bytes", "ARTIFACT_DAMAGED")
+    if tools_installed() is not None:
+        # Without the tools nothing is exported, and what enforces these cannot be imported.
+        from mercato_server.export import onnx_gate, ready_graph
+
+        yield Limit("size of an ONNX file", ready_graph.MAX_BYTES, "bytes", "EXPORT_FAILED")
+        yield Limit("nodes of an ONNX file", onnx_gate.MAX_NODES, "nodes", "EXPORT_FAILED")
+        yield Limit("nested functions of an ONNX file", onnx_gate.MAX_CALLS, "functions", "EXPORT_FAILED")
+        yield Limit("elements of a weight", onnx_gate.MAX_ELEMENTS, "elements", "EXPORT_FAILED")
+
+
+def _overridden(limit: Limit, settings: Settings) -> Iterator[Limit]:
+    for model in settings.models:
+        if (value := settings.overrides(model).get(limit.setting)) is not None:
+            where = f'models."{model}".{limit.setting}'
+            yield Limit(f"{limit.name} of {model}", value, limit.unit, limit.beyond, where)
