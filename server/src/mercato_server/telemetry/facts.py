@@ -1,0 +1,43 @@
+"""What a scrape reads besides the tallies: the state of models and server at that moment."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mercato_server.telemetry.tally import BatchTally
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one model version that can serve is busy with."""
+
+    tally: BatchTally
+    queued: int
+    requests: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """One model version. `since` is in wall-clock seconds; `load` is None before it can serve."""
+
+    model: str
+    version: int
+    plugin: str
+    plugin_version: str
+    provider: str
+    digest: str
+    state: str
+    since: float
+    load: Load | None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The server. `refused` are pairs of plugin and reason code, `states` all states that a model may have."""
+
+    version: str
+    states: Sequence[str]
+    models: Sequence[ModelFacts]
+    refused: Sequence[tuple[str, str]]
+    exports_failed: int
+    streams: int
