@@ -6,12 +6,13 @@ import weakref
 from typing import Any
 
 import grpc
+import grpc.aio
 import pytest
 
-from mercato_server.contract.call import Call
+from mercato_server.contract.call import Call, StreamCall
 from mercato_server.errors import InvalidRequest, NotFound
 from mercato_server.rpc.access import Access
-from mercato_server.rpc.interceptor import Guard, Handler, library_handler
+from mercato_server.rpc.interceptor import Guard, Handler
 from mercato_server.rpc.observation import Observation
 
 
@@ -25,6 +26,7 @@ class Context:
     def __init__(self, remaining: float | None = None, **metadata: str) -> None:
         self._remaining = remaining
         self._metadata = [(key.replace("_", "-"), value) for key, value in metadata.items()]
+        self.message: Any = b""
         self.code: grpc.StatusCode | None = None
         self.text = ""
         self.trailing: dict[str, Any] = {}
@@ -35,6 +37,9 @@ class Context:
     def invocation_metadata(self) -> list[tuple[str, str]]:
         return self._metadata
 
+    async def read(self) -> Any:
+        return self.message
+
     async def abort(self, code: grpc.StatusCode, text: str, trailing: tuple[tuple[str, Any], ...]) -> None:
         self.code, self.text, self.trailing = code, text, dict(trailing)
         raise Ended
@@ -42,7 +47,7 @@ class Context:
 
 def guarded(handler: Handler) -> Any:
     """The method as gRPC calls it."""
-    return Guard(30.0, Access(), Observation()).unary("test.Service/Method", handler).unary_unary
+    return Guard(30.0, Access(), Observation()).unary("test.Service/Method", handler).stream_unary
 
 
 async def ended(context: Context, error: Exception) -> Context:
@@ -52,7 +57,7 @@ async def ended(context: Context, error: Exception) -> Context:
         raise error
 
     with pytest.raises(Ended):
-        await guarded(fail)(b"", context)
+        await guarded(fail)(None, context)
     return context
 
 
@@ -61,6 +66,20 @@ async def test_an_unexpected_error_is_internal_and_its_text_stays_here(caplog: p
         context = await ended(Context(), KeyError("/secret/path"))
     assert context.code is grpc.StatusCode.INTERNAL
     assert "secret" not in f"{context.text}{context.trailing}"
+
+
+async def test_a_stream_that_is_refused_is_observed() -> None:
+    seen = Observation()
+
+    async def never(stream: StreamCall) -> None:
+        raise AssertionError("the access table has no row")
+
+    context, method = Context(), Guard(30.0, Access([]), seen).stream("test.Service/Stream", never)
+    run: Any = method.stream_stream
+    with pytest.raises(Ended):
+        await run(None, context)
+    assert context.code is grpc.StatusCode.PERMISSION_DENIED
+    assert seen.requests.counts() == {("test.Service/Stream", "", 0, "PERMISSION_DENIED"): 1}
 
 
 async def test_a_timeout_inside_a_method_is_no_passed_deadline() -> None:
@@ -86,6 +105,18 @@ async def test_errors_have_a_request_id_of_ours_when_there_is_no_usable_one(give
     assert context.trailing["x-request-id"] not in ("", given)
 
 
+async def test_a_call_that_ends_without_a_message_is_the_callers_mistake() -> None:
+    async def never(call: Call) -> bytes:
+        raise AssertionError("there is nothing to answer")
+
+    context = Context()
+    context.message = grpc.aio.EOF
+    with pytest.raises(Ended):
+        await guarded(never)(None, context)
+    assert context.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert "the call ended without a whole message" in context.text
+
+
 @pytest.mark.parametrize(("remaining", "bounded"), [(None, False), (5.0, True)])
 async def test_a_call_without_deadline_gets_the_default(remaining: float | None, bounded: bool) -> None:
     seen: list[Call] = []
@@ -94,7 +125,7 @@ async def test_a_call_without_deadline_gets_the_default(remaining: float | None,
         seen.append(call)
         return b""
 
-    await guarded(keep)(b"", Context(remaining))
+    await guarded(keep)(None, Context(remaining))
     assert seen[0].bounded is bounded
 
 
@@ -107,10 +138,12 @@ async def test_refused_bytes_leave_nothing_behind() -> None:
     def parse(data: bytes) -> Any:
         raise ValueError
 
-    handler: Any = library_handler(grpc.unary_unary_rpc_method_handler(never, parse, bytes))
+    guard = Guard(30.0, Access(), Observation())
+    handler: Any = guard.library("test.Service/Method", grpc.unary_unary_rpc_method_handler(never, parse, bytes))
     context = Context()
+    context.message = handler.request_deserializer(b"\xff")
     with pytest.raises(Ended):
-        await handler.unary_unary(handler.request_deserializer(b"\xff"), context)
+        await handler.stream_unary(None, context)
     assert context.code is grpc.StatusCode.INVALID_ARGUMENT
     kept = weakref.ref(context)
     del context

@@ -136,6 +136,18 @@ async def test_a_message_that_cannot_be_named_is_refused_in_band_and_the_stream_
     s.ended.cancel()
 
 
+async def test_a_message_of_too_many_fields_is_refused_under_its_own_id() -> None:
+    s = Scene()
+    many = prediction_pb2.PredictStreamRequest.FromString(ask("a"))
+    many.predict.inputs.extend([tensor_pb2.NamedTensor(name="x")] * 900)
+    many.predict.inputs[0].tensor.shape.extend([1] * 2000)
+    await s.send(many.SerializeToString(), ask("b"))
+    await s.finish()
+    assert "more than 1000 fields" in s.answers()["a"].error.message
+    assert s.answers()["b"].HasField("ok")
+    s.ended.cancel()
+
+
 async def test_an_id_that_is_open_is_refused_and_may_be_used_again_afterwards() -> None:
     s = Scene()
     await s.send(ask("a", 1), ask("a", 2))

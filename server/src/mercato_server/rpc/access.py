@@ -1,12 +1,14 @@
 """Who may call what: the default-deny table principal x method x model."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from mercato_server.contract.call import Call
-from mercato_server.errors import NotAllowed
+from mercato_server.errors import ConfigError, NotAllowed
 
 ANY = "*"
+# Characters of a caller's names in a refusal.
+MAX_CALLER = 128
 
 
 @dataclass(frozen=True)
@@ -19,18 +21,23 @@ class Rule:
 
 
 class Access:
-    """The table. Without one everybody may do everything; with one only what a row allows.
+    """The table. Without one everybody may do everything; with one only what a row of a caller's names allows."""
 
-    `open_methods` need no row: probes must never be locked out.
-    """
+    def __init__(self, rules: Sequence[Rule] | None = None) -> None:
+        self._rules = None if rules is None else _by_principal(rules)
 
-    def __init__(self, rules: Sequence[Rule] | None = None, open_methods: Iterable[str] = ()) -> None:
-        self._rules = rules
-        self._open = frozenset(open_methods)
+    def check_rows(self, methods: Collection[str]) -> None:
+        """Raise ConfigError for a row that names no single caller, or a method that is not among `methods`."""
+        for principal, rules in (self._rules or {}).items():
+            if principal == ANY:
+                raise ConfigError(f"access: principal {ANY!r} names nobody; a row is for one name of a certificate")
+            for name in sorted({name for rule in rules for name in rule.methods - {ANY}} - set(methods)):
+                known = ", ".join(sorted(methods))
+                raise ConfigError(f"access: the row of {principal!r} names method {name!r}, expected one of {known}")
 
     def check_method(self, call: Call) -> None:
         """Raise NotAllowed unless a row of this caller names the method."""
-        if self._rules is not None and call.method not in self._open and not any(self._rows(call)):
+        if self._rules is not None and not any(self._rows(call)):
             raise NotAllowed(f"{_caller(call)} may not call {call.method}; the access table has no such row")
 
     def check_model(self, call: Call, model: str) -> None:
@@ -46,12 +53,22 @@ class Access:
         return self._rules is None or any(ANY in rule.models or model in rule.models for rule in self._rows(call))
 
     def _rows(self, call: Call) -> Iterable[Rule]:
+        rules = self._rules or {}
         return (
             rule
-            for rule in self._rules or ()
-            if rule.principal == call.principal and (ANY in rule.methods or call.method in rule.methods)
+            for name in call.principals
+            for rule in rules.get(name, ())
+            if ANY in rule.methods or call.method in rule.methods
         )
 
 
+def _by_principal(rules: Sequence[Rule]) -> dict[str, list[Rule]]:
+    rows: dict[str, list[Rule]] = {}
+    for rule in rules:
+        rows.setdefault(rule.principal, []).append(rule)
+    return rows
+
+
 def _caller(call: Call) -> str:
-    return f"caller {call.principal[:128]!a}" if call.principal else "a caller without a certificate"
+    names = ", ".join(call.principals)
+    return f"caller {names[:MAX_CALLER]!a}" if names else "a caller without a URI or DNS name in its certificate"

@@ -21,7 +21,8 @@ from mercato_server.rpc.status import to_status
 Handler = Callable[[Call], Awaitable[bytes]]
 StreamHandler = Callable[[StreamCall], Awaitable[None]]
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-PrincipalOf = Callable[[Context], str]
+Admit = Callable[[Context], None]
+PrincipalsOf = Callable[[Context], tuple[str, ...]]
 
 # Of the caller's metadata, what handlers may see.
 READ = frozenset({"x-request-id", "traceparent", "tracestate"})
@@ -31,60 +32,84 @@ READ = frozenset({"x-request-id", "traceparent", "tracestate"})
 MALFORMED = object()
 
 
-def nobody(context: Context) -> str:
-    """The principal where callers show no certificate."""
-    return ""
+def nobody(context: Context) -> tuple[str, ...]:
+    """The principals where callers show no certificate."""
+    return ()
 
 
 class Guard:
     """Wraps handlers. `default_deadline` in seconds holds for callers that set none."""
 
     def __init__(
-        self, default_deadline: float, access: Access, observation: Observation, principal_of: PrincipalOf = nobody
+        self, default_deadline: float, access: Access, observation: Observation, principals_of: PrincipalsOf = nobody
     ) -> None:
         self._default_deadline = default_deadline
         self._access = access
         self._observation = observation
-        self._principal_of = principal_of
+        self._principals_of = principals_of
 
     def unary(self, method: str, handler: Handler) -> grpc.RpcMethodHandler[Any, Any]:
         """One of our own methods: bytes in, bytes out; parsing happens in the handler, under this guard."""
 
-        async def guarded(request: bytes, context: Context) -> bytes:
-            call = self._call(method, request, context)
+        async def guarded(request: bytes | None, context: Context) -> bytes:
+            call = self._call(method, request or b"", context)
             self._observation.begin(call)
-            code = "OK"
             try:
                 self._access.check_method(call)
-                return await handler(call)
+                if request is None:
+                    raise _no_message()
+                answer = await handler(call)
             except asyncio.CancelledError:
-                code = _why_cancelled(call)
+                self._observation.end(call, _why_cancelled(call))
                 raise
             except Exception as error:
-                status = to_status(error, call.request_id or _id_of_refused(call))
-                code = status[0].name
+                call.request_id = call.request_id or _id_of_refused(call)
+                status = to_status(error, call.request_id, call.model)
+                # Before the caller learns of it, so that what is recorded is there once there is an answer.
+                self._observation.end(call, status[0].name)
                 await context.abort(*status)
-            finally:
-                self._observation.end(call, code)
+            self._observation.end(call, "OK")
+            return answer
 
-        return grpc.unary_unary_rpc_method_handler(guarded)
+        return grpc.stream_unary_rpc_method_handler(_reading(guarded))
 
     def stream(self, method: str, handler: StreamHandler) -> grpc.RpcMethodHandler[Any, Any]:
-        """A bidirectional method of our own; what happens inside the stream is the handler's to observe."""
+        """A bidirectional method of our own; the handler observes what happens inside the stream."""
 
         async def guarded(requests: object, context: Context) -> None:
             async def read() -> bytes | None:
-                message: Any = await context.read()
-                return None if message is grpc.aio.EOF else message
+                message: bytes | None = await _next_message(context)
+                return message
 
             call = self._call(method, b"", context)
             try:
                 self._access.check_method(call)
                 await handler(StreamCall(call, read, context.write))
             except Exception as error:
-                await _abort(context, error, _id_of_refused(call))
+                call.request_id = _id_of_refused(call)
+                status = to_status(error, call.request_id)
+                self._observation.begin(call)
+                self._observation.end(call, status[0].name)
+                await context.abort(*status)
 
         return grpc.stream_stream_rpc_method_handler(guarded)
+
+    def library(
+        self, method: str, handler: grpc.RpcMethodHandler[Any, Any], *, is_open: bool = False
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        """A method of health or reflection under the same rules; an open one needs no row of the access table."""
+
+        def admit(context: Context) -> None:
+            if not is_open:
+                self._access.check_method(self._call(method, b"", context))
+
+        parse, serialize = _captured(handler.request_deserializer), handler.response_serializer
+        if handler.unary_unary:
+            behaviour = _guarded_unary(admit, handler.unary_unary)
+            return grpc.stream_unary_rpc_method_handler(_reading(behaviour), parse, serialize)
+        if handler.unary_stream:
+            return grpc.unary_stream_rpc_method_handler(_guarded_unary(admit, handler.unary_stream), parse, serialize)
+        return grpc.stream_stream_rpc_method_handler(_guarded_stream(admit, handler.stream_stream), parse, serialize)
 
     def _call(self, method: str, request: bytes, context: Context) -> Call:
         remaining: float | None = context.time_remaining()
@@ -96,19 +121,8 @@ class Guard:
             started=now,
             deadline=now + (self._default_deadline if remaining is None else remaining),
             bounded=remaining is not None,
-            principal=self._principal_of(context),
+            principals=self._principals_of(context),
         )
-
-
-def library_handler(handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
-    """A method of health or reflection under the same rules: bytes that do not parse are the caller's mistake."""
-    parse = _captured(handler.request_deserializer)
-    serializer = handler.response_serializer
-    if handler.unary_unary:
-        return grpc.unary_unary_rpc_method_handler(_guarded_unary(handler.unary_unary), parse, serializer)
-    if handler.unary_stream:
-        return grpc.unary_stream_rpc_method_handler(_guarded_unary(handler.unary_stream), parse, serializer)
-    return grpc.stream_stream_rpc_method_handler(_guarded_stream(handler.stream_stream), parse, serializer)
 
 
 def _captured(parse: Any) -> Callable[[bytes], Any]:
@@ -121,9 +135,12 @@ def _captured(parse: Any) -> Callable[[bytes], Any]:
     return capture
 
 
-def _guarded_unary(behaviour: Any) -> Any:
+def _guarded_unary(admit: Admit, behaviour: Any) -> Any:
     async def guarded(request: Any, context: Context) -> Any:
         try:
+            admit(context)
+            if request is None:
+                raise _no_message()
             if request is MALFORMED:
                 raise _malformed()
             return await behaviour(request, context)
@@ -135,9 +152,19 @@ def _guarded_unary(behaviour: Any) -> Any:
     return guarded
 
 
-def _guarded_stream(behaviour: Any) -> Any:
+def _reading(behaviour: Any) -> Any:
+    """Read as a stream: grpc.aio never answers a unary call that ends before its message does."""
+
+    async def reading(requests: object, context: Context) -> Any:
+        return await behaviour(await _next_message(context), context)
+
+    return reading
+
+
+def _guarded_stream(admit: Admit, behaviour: Any) -> Any:
     async def guarded(requests: AsyncIterable[Any], context: Context) -> AsyncIterator[Any]:
         try:
+            admit(context)
             async for answer in behaviour(_refusing(requests), context):
                 yield answer
         except grpc.aio.AbortError:
@@ -153,6 +180,16 @@ async def _refusing(requests: AsyncIterable[Any]) -> AsyncIterator[Any]:
         if request is MALFORMED:
             raise _malformed()
         yield request
+
+
+async def _next_message(context: Context) -> Any:
+    """None when the caller ends the call before a whole message has come."""
+    message: Any = await context.read()
+    return None if message is grpc.aio.EOF else message
+
+
+def _no_message() -> InvalidRequest:
+    return InvalidRequest.of("request", "the call ended without a whole message")
 
 
 def _malformed() -> InvalidRequest:

@@ -9,15 +9,9 @@ import numpy as np
 from mercato.v1 import tensor_pb2
 from mercato_plugin import Field, Image, Label, Text
 from mercato_server.contract.batch import Array
+from mercato_server.rpc.images import BadImage, size_of
 
 Fault = Callable[[str], Exception]
-
-# The bytes that files of each format begin with; WebP has its name after a length.
-_MAGIC: dict[str, Callable[[bytes], bool]] = {
-    "jpeg": lambda data: data[:3] == b"\xff\xd8\xff",
-    "png": lambda data: data[:8] == b"\x89PNG\r\n\x1a\n",
-    "webp": lambda data: data[:4] == b"RIFF" and data[8:12] == b"WEBP",
-}
 
 
 def decode_items(item: Field, tensor: tensor_pb2.Tensor, shape: tuple[int, ...], fault: Fault) -> tuple[Array, int]:
@@ -78,7 +72,11 @@ def _images(item: Image, items: list[bytes], shape: tuple[int, ...], fault: Faul
     for row, data in enumerate(items):
         if len(data) > item.max_bytes:
             raise fault(f"row {row} has {len(data)} bytes, expected at most {item.max_bytes}")
-        if not any(_MAGIC[name](data) for name in item.formats):
-            raise fault(f"row {row} is not one of {', '.join(item.formats)}")
+        try:
+            width, height = size_of(data, item.formats)
+        except BadImage as error:
+            raise fault(f"row {row} {error}") from None
+        if width * height > item.max_pixels:
+            raise fault(f"row {row} has {width} x {height} pixels, expected at most {item.max_pixels}")
         array[row] = data
     return array.reshape(shape)

@@ -16,6 +16,7 @@ from mercato_server.rpc.access import Access
 from mercato_server.rpc.codec import Decoded, SignatureCodec
 from mercato_server.rpc.defaults import fill_absent
 from mercato_server.rpc.gathering import Gathering
+from mercato_server.rpc.images import pixels
 from mercato_server.rpc.parameters import decode_parameters
 from mercato_server.rpc.wire import PREDICT, check_field_count
 from mercato_server.serving.catalog import Catalog, Version
@@ -50,9 +51,12 @@ class Prediction:
     def submit(self, message: prediction_pb2.PredictRequest, call: Call) -> "Pending":
         """Queue a request; the answer comes in the future of what is returned. Raises a RequestError."""
         call.request_id = request_id.settled(message.request_id or call.metadata.get("x-request-id", ""))
-        self._access.check_model(call, message.model.name)
+        name = message.model.name
+        self._access.check_model(call, name)
+        if name in self._catalog.models:
+            call.model = name
         version = self._version(message)
-        call.model, call.version = version.name, version.number
+        call.version = version.number
         if version.default_deadline is not None and not call.bounded:
             call.deadline = call.started + version.default_deadline
         codec = self._codec(version)
@@ -112,7 +116,8 @@ class Pending:
     def close(self) -> None:
         """Give the permit back; what has not been run is not run any more."""
         assert self._version.admission is not None
-        self.future.cancel()
+        if not self.future.cancel() and not self.future.cancelled():
+            self.future.exception()  # asked for here, since nobody may ask for it any more
         if self._timer is not None:
             self._timer.cancel()
         self._version.admission.give_back(self._nbytes)
@@ -194,14 +199,14 @@ def _held(decoded: Decoded, sent: bytes) -> int:
 
 
 def _cost(spec: ModelSpec, decoded: Decoded) -> int:
-    """Text weighs its UTF-8 bytes, an image its bytes, anything else its elements."""
+    """Text weighs its UTF-8 bytes, an image its pixels, anything else its elements."""
     total = 0
     for name, array in decoded.arrays.items():
         item = spec.inputs[name]
         if isinstance(item, Text):
             total += sum(len(text.encode()) for text in array.ravel())
         else:
-            total += sum(map(len, array.ravel())) if isinstance(item, Image) else array.size
+            total += sum(map(pixels, array.ravel())) if isinstance(item, Image) else array.size
     return total
 
 

@@ -1,4 +1,4 @@
-"""The grpc.aio server of the data port: methods, options, health, reflection, start and drain."""
+"""The grpc.aio server of the data port: its methods, start and drain."""
 
 # grpc's classes are generic in their stubs only, so annotations must stay unevaluated.
 from __future__ import annotations
@@ -9,25 +9,24 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2_grpc
-from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from mercato.v1 import catalog_pb2, prediction_pb2
-from mercato_server.errors import ConfigError
+from mercato_server.rpc import port
 from mercato_server.rpc.access import Access
 from mercato_server.rpc.catalog import CatalogMethods
+from mercato_server.rpc.core import Server
 from mercato_server.rpc.health import Health
-from mercato_server.rpc.interceptor import Guard, Handler, library_handler
+from mercato_server.rpc.interceptor import Guard, Handler, nobody
+from mercato_server.rpc.libraries import HEALTH, REFLECTION, health_methods, reflection_methods
 from mercato_server.rpc.observation import Observation
 from mercato_server.rpc.prediction import Prediction
+from mercato_server.rpc.probe import ProbeServer
 from mercato_server.rpc.stream import PredictStream
+from mercato_server.rpc.tls import Certificates, principals
 from mercato_server.serving.catalog import Catalog
 
 PREDICTION = prediction_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name
 CATALOG = catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"].full_name
-HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
 
 
 @dataclass(frozen=True)
@@ -35,21 +34,36 @@ class Limits:
     """What one caller may ask of the data port.
 
     `message_bytes` bounds one message in either direction, `fields` its parts, `default_deadline` in
-    seconds holds for callers that set none.
+    seconds holds for callers that set none. After `connection_age` seconds a connection is asked to reconnect,
+    0 means never.
     """
 
     message_bytes: int = 16 * 1024 * 1024
     fields: int = 65_536
     default_deadline: float = 30.0
+    connection_age: float = 300.0
 
 
 class DataServer:
-    """The data port. Construction binds nothing; `start` does."""
+    """The data port, in plain text without `certificates`. Construction binds nothing; `start` does.
 
-    def __init__(self, catalog: Catalog, limits: Limits, access: Access, observation: Observation) -> None:
+    `methods` are the full names of all that is served. Raises ConfigError for a row of `access` that names another.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        limits: Limits,
+        access: Access,
+        observation: Observation,
+        certificates: Certificates | None = None,
+    ) -> None:
         self.health = Health()
-        self._server = grpc.aio.server(options=_options(limits))
-        self._guard = Guard(limits.default_deadline, access, observation)
+        self.methods: set[str] = set()
+        self._certificates = certificates
+        self._server = Server(port.options(limits.message_bytes, limits.connection_age))
+        asks_callers = certificates is not None and certificates.asks_callers
+        self._guard = Guard(limits.default_deadline, access, observation, principals if asks_callers else nobody)
         self._prediction = Prediction(catalog, access, limits.fields)
         self._streams = PredictStream(
             self._prediction, observation, max_fields=limits.fields, default_deadline=limits.default_deadline
@@ -61,21 +75,26 @@ class DataServer:
         stream = self._guard.stream(f"{PREDICTION}/{name}", self._streams.predict_stream)
         self._register(PREDICTION, {name: stream})
         self._register_libraries()
+        access.check_rows(self.methods)
 
     async def start(self, address: str) -> int:
         """Bind `host:port` (port 0 lets the system choose) and serve; gives the port. Raises ConfigError."""
-        try:
-            port = self._server.add_insecure_port(address)
-        except RuntimeError:
-            port = 0
-        if port == 0:
-            raise ConfigError(f"cannot listen on {address}: the port is taken or the address is not this machine's")
+        credentials = self._certificates.credentials() if self._certificates else None
+        bound = port.bind(self._server, "listen", address, credentials)
         await self._server.start()
-        return port
+        return bound
+
+    def probe(self) -> ProbeServer:
+        """A port of its own for the health of this one."""
+        return ProbeServer(self.health, self._guard)
 
     async def settle_arrivals(self) -> None:
         """Return when every call that has arrived was admitted or refused; to be called before draining."""
         await self._prediction.settle_arrivals()
+
+    def open_streams(self) -> int:
+        """Number of open PredictStream calls; any thread may ask."""
+        return self._streams.count()
 
     async def stop(self, grace: float) -> None:
         """Refuse new calls, give running ones `grace` seconds, end."""
@@ -88,42 +107,13 @@ class DataServer:
         )
 
     def _register(self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, dict(handlers)),))
+        self.methods |= {f"{service}/{name}" for name in handlers}
+        self._server.add_registered_method_handlers(service, dict(handlers))
 
     def _register_libraries(self) -> None:
-        """Health and reflection, each method under our guard."""
-        collected = _Collector()
-        health_pb2_grpc.add_HealthServicer_to_server(self.health, collected)
-        names = (PREDICTION, CATALOG, HEALTH, REFLECTION)
-        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(ReflectionServicer(names), collected)
-        for service, handlers in collected.services.items():
-            self._register(service, {name: library_handler(handler) for name, handler in handlers.items()})
-
-
-class _Collector:
-    """Takes what generated `add_..._to_server` functions would register with a server."""
-
-    def __init__(self) -> None:
-        self.services: dict[str, Mapping[str, grpc.RpcMethodHandler[Any, Any]]] = {}
-
-    def add_generic_rpc_handlers(self, handlers: object) -> None:
-        """The same methods come again, by name, in the next call."""
-
-    def add_registered_method_handlers(
-        self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
-    ) -> None:
-        """Keep the methods of one service."""
-        self.services[service] = handlers
-
-
-def _options(limits: Limits) -> list[tuple[str, int]]:
-    return [
-        # On by default in grpcio: a second server would share the port silently.
-        ("grpc.so_reuseport", 0),
-        ("grpc.max_receive_message_length", limits.message_bytes),
-        ("grpc.max_send_message_length", limits.message_bytes),
-        ("grpc.max_concurrent_streams", 1024),
-        ("grpc.max_metadata_size", 8192),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 30_000),
-        ("grpc.http2.max_ping_strikes", 2),
-    ]
+        """Health, open to every caller: probes must never be locked out; and reflection."""
+        library = self._guard.library
+        health = health_methods(self.health)
+        reflection = reflection_methods((PREDICTION, CATALOG, HEALTH, REFLECTION))
+        self._register(HEALTH, {n: library(f"{HEALTH}/{n}", m, is_open=True) for n, m in health.items()})
+        self._register(REFLECTION, {n: library(f"{REFLECTION}/{n}", m) for n, m in reflection.items()})

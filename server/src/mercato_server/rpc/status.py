@@ -38,9 +38,12 @@ CODES: dict[type[errors.RequestError], grpc.StatusCode] = {
 Metadata = tuple[tuple[str, str | bytes], ...]
 
 
-def to_status(error: Exception, request_id: str) -> tuple[grpc.StatusCode, str, Metadata]:
-    """Code, text and trailing metadata of an error; whatever was not raised on purpose is INTERNAL with an id."""
-    known, status = _known(error)
+def to_status(error: Exception, request_id: str, model: str = "") -> tuple[grpc.StatusCode, str, Metadata]:
+    """Code, text and trailing metadata of an error; whatever was not raised on purpose is INTERNAL with an id.
+
+    An INTERNAL one is logged with the request's id and model, as far as they are known.
+    """
+    known, status = _known(error, request_id, model)
     metadata: list[tuple[str, str | bytes]] = [(DETAILS_KEY, status.SerializeToString())]
     if isinstance(known, errors.Overloaded):
         metadata.append((PUSHBACK_KEY, str(_milliseconds(known.retry_after))))
@@ -49,25 +52,28 @@ def to_status(error: Exception, request_id: str) -> tuple[grpc.StatusCode, str, 
     return CODES[type(known)], status.message, tuple(metadata)
 
 
-def to_message(error: Exception) -> tuple[grpc.StatusCode, status_pb2.Status]:
+def to_message(error: Exception, request_id: str, model: str = "") -> tuple[grpc.StatusCode, status_pb2.Status]:
     """The same as a message, for errors that travel inside a stream."""
-    known, status = _known(error)
+    known, status = _known(error, request_id, model)
     return CODES[type(known)], status
 
 
-def _known(error: Exception) -> tuple[errors.RequestError, status_pb2.Status]:
-    known = error if isinstance(error, errors.RequestError) else _internal(error)
+def _known(error: Exception, request_id: str, model: str) -> tuple[errors.RequestError, status_pb2.Status]:
+    known = error if isinstance(error, errors.RequestError) else _internal()
     try:
-        return known, _status(known)
+        status = _status(known)
     except Exception as unfit:  # facts of the error that no message can hold; gRPC would tell the caller about them
-        known = _internal(unfit)
-        return known, _status(known)
+        error, known = unfit, _internal()
+        status = _status(known)
+    if isinstance(known, errors.PluginFault):
+        cause = None if known is error else error
+        facts = {"request_id": request_id, "model": known.model or model, "fault": known.id}
+        log.error("request failed", exc_info=cause, extra=facts)
+    return known, status
 
 
-def _internal(error: Exception) -> errors.PluginFault:
-    fault = errors.PluginFault("internal error; the server's log has the cause", model="")
-    log.error("internal error, id %s", fault.id, exc_info=error)
-    return fault
+def _internal() -> errors.PluginFault:
+    return errors.PluginFault("internal error; the server's log has the cause", model="")
 
 
 def _status(error: errors.RequestError) -> status_pb2.Status:

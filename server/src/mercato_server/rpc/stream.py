@@ -14,7 +14,7 @@ from mercato_server.rpc import request_id
 from mercato_server.rpc.observation import Observation
 from mercato_server.rpc.prediction import Pending, Prediction
 from mercato_server.rpc.status import to_message
-from mercato_server.rpc.wire import PREDICT_STREAM, check_field_count, embedded
+from mercato_server.rpc.wire import PREDICT_STREAM, check_field_count, embedded, text_at
 from mercato_server.serving.request import Answer
 
 # What one stream may have open. Reading stops at either limit until answers have gone out, so that a caller that
@@ -24,6 +24,12 @@ MAX_HELD_BYTES = 64 * 1024 * 1024
 
 Response = prediction_pb2.PredictStreamResponse
 _OK = Response.DESCRIPTOR.fields_by_name["ok"].number
+_ID_PATH = (
+    prediction_pb2.PredictStreamRequest.DESCRIPTOR.fields_by_name["predict"].number,
+    prediction_pb2.PredictRequest.DESCRIPTOR.fields_by_name["request_id"].number,
+)
+# Among how many fields the id of a message is looked for that was refused unread.
+MAX_HEAD = 1024
 
 
 class PredictStream:
@@ -47,6 +53,10 @@ class PredictStream:
         finally:
             self._open.discard(exchange)
 
+    def count(self) -> int:
+        """Number of open streams; any thread may ask."""
+        return len(self._open)
+
     def shut(self) -> None:
         """Read no further; open streams end once what they hold is answered."""
         for exchange in self._open:
@@ -66,7 +76,7 @@ class PredictStream:
         deadline = now + self._default_deadline
         if stream.bounded:
             deadline = min(deadline, stream.deadline)
-        return Call(stream.method, b"", stream.metadata, now, deadline, bounded=False, principal=stream.principal)
+        return Call(stream.method, b"", stream.metadata, now, deadline, bounded=False, principals=stream.principals)
 
 
 class Exchange:
@@ -142,7 +152,8 @@ class Exchange:
             else:
                 self._begin(message.predict, len(data))
         except InvalidRequest as error:
-            self._refuse("", error)
+            given = text_at(data, _ID_PATH, MAX_HEAD)
+            self._refuse(given if request_id.is_usable(given) and given not in self._open else "", error)
 
     def _cancel(self, given: str) -> None:
         """Whoever asks too late has had the answer already, so an unknown id is no mistake."""
@@ -194,7 +205,7 @@ class Exchange:
         self._fail(asked, Cancelled("the request was cancelled on its stream"))
 
     def _fail(self, asked: "Asked", error: Exception) -> None:
-        self._finish(asked, *_failure(asked.given, error))
+        self._finish(asked, *_failure(asked.given, error, asked.call.model))
 
     def _finish(self, asked: "Asked", code: str, answer: bytes) -> None:
         del self._open[asked.given]
@@ -228,6 +239,6 @@ class Asked:
     is_done: bool = False
 
 
-def _failure(given: str, error: Exception) -> tuple[str, bytes]:
-    code, status = to_message(error)
+def _failure(given: str, error: Exception, model: str = "") -> tuple[str, bytes]:
+    code, status = to_message(error, given, model)
     return code.name, Response(request_id=given, error=status, last=True).SerializeToString()

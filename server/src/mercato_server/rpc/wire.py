@@ -3,7 +3,7 @@
 A million empty entries in two megabytes cost a parser 0.4 s and 40-fold memory; counting stops at the limit.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mercato_server.errors import InvalidRequest
 
@@ -39,6 +39,34 @@ def check_field_count(data: bytes, tree: Mapping[int, object], limit: int) -> No
         raise InvalidRequest.of("request", "the message is truncated") from None
     if count > limit:
         raise InvalidRequest.of("request", f"the message has more than {limit} fields")
+
+
+def text_at(data: bytes, path: Sequence[int], limit: int) -> str:
+    """The string at a path of field numbers, "" when it is not among the first `limit` fields of its message."""
+    start, end = 0, len(data)
+    try:
+        for number in path:
+            start, end = _extent(data, start, end, number, limit)
+        return data[start:end].decode()
+    except (IndexError, InvalidRequest, UnicodeDecodeError):
+        return ""
+
+
+def _extent(data: bytes, start: int, end: int, wanted: int, limit: int) -> tuple[int, int]:
+    """Where the first such field lies. Raises IndexError when there is none."""
+    at = start
+    for _ in range(limit):
+        tag, at = _varint(data, at)
+        if tag & 7 != _LENGTH:
+            at = _skip(data, at, tag & 7)
+            continue
+        size, at = _varint(data, at)
+        if at + size > end:
+            break
+        if tag >> 3 == wanted:
+            return at, at + size
+        at += size
+    raise IndexError
 
 
 def _count(data: bytes, start: int, end: int, tree: Mapping[int, object], limit: int) -> int:

@@ -1,0 +1,32 @@
+"""The probe port: grpc.health.v1 in plain text, for probes of this machine that speak no TLS."""
+
+from mercato_server.rpc import port
+from mercato_server.rpc.core import Server
+from mercato_server.rpc.health import Health
+from mercato_server.rpc.interceptor import Guard
+from mercato_server.rpc.libraries import HEALTH, health_methods
+
+# A probe asks with the name of a model at most.
+MAX_MESSAGE_BYTES = 4096
+
+
+class ProbeServer:
+    """The states of the data port's `health` on a port of its own. Construction binds nothing; `start` does."""
+
+    def __init__(self, health: Health, guard: Guard) -> None:
+        self._server = Server(port.options(MAX_MESSAGE_BYTES))
+        handlers = {
+            name: guard.library(f"{HEALTH}/{name}", method, is_open=True)
+            for name, method in health_methods(health).items()
+        }
+        self._server.add_registered_method_handlers(HEALTH, handlers)
+
+    async def start(self, address: str) -> int:
+        """Bind `host:port` (port 0 lets the system choose) and serve; gives the port. Raises ConfigError."""
+        bound = port.bind(self._server, "probe_listen", address)
+        await self._server.start()
+        return bound
+
+    async def stop(self) -> None:
+        """End at once; probes are short, and Watch streams end with `health`."""
+        await self._server.stop(0)
