@@ -13,13 +13,14 @@ from mercato_plugin.parameters import Parameter
 MODEL_NAME = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
 FIELD_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
 MAX_NAME = 64
+MAX_VERSION = 2**31 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchPolicy:
     """How requests are joined and how a joined batch is cut into runs.
 
-    A batch holds at most `max_rows` rows, and at most `max_cost` weight (text: UTF-8 bytes; images: bytes;
+    A batch holds at most `max_rows` rows, and at most `max_cost` weight (text: UTF-8 bytes; images: pixels;
     else elements) when given. Rows of variable length are sorted and cut into runs of at most `run_rows`
     rows whose padding stays under the share `max_padding`.
     """
@@ -93,8 +94,8 @@ class ModelSpec:
                 f"model name {self.name!r} must be two lower-case words with one dot, such as 'pricing.linear', "
                 f"at most {MAX_NAME} characters"
             )
-        if not 1 <= self.version < 2**31:
-            raise SpecError(f"{self.name}: version must be between 1 and 2147483647, got {self.version}")
+        if not 1 <= self.version <= MAX_VERSION:
+            raise SpecError(f"{self.name}: version must be between 1 and {MAX_VERSION}, got {self.version}")
         if not self.inputs or not self.outputs:
             raise SpecError(f"{self.name}: at least one input and one output are needed")
         for name in (*self.inputs, *self.outputs, *self.parameters):

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
@@ -62,7 +63,7 @@ def serving_tokenizer(folder: Path, config: EncoderConfig) -> bytes:
 
 def load_encoder(folder: Path, config: EncoderConfig) -> SentenceEncoder:
     """The encoder in float32 with the folder's weights; ValueError names tensors that do not fit."""
-    checkpoint = load_file(_existing(folder, WEIGHTS))
+    checkpoint = _checkpoint(_existing(folder, WEIGHTS))
     sources = tensor_sources(config)
     _check_names(checkpoint, {name for names in sources.values() for name in names})
     encoder = SentenceEncoder(config)
@@ -72,6 +73,17 @@ def load_encoder(folder: Path, config: EncoderConfig) -> SentenceEncoder:
     except RuntimeError as error:
         raise ValueError(f"{MODEL}: {WEIGHTS} does not have the sizes of config.json: {error}") from error
     return encoder.eval().requires_grad_(False)
+
+
+def _checkpoint(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        checkpoint = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{MODEL}: {WEIGHTS} is not a whole safetensors file: {error}") from None
+    for name, tensor in checkpoint.items():
+        if not (tensor.is_floating_point() or _unused(name)):
+            raise ValueError(f"{MODEL}: {WEIGHTS}: {name} is {tensor.dtype}, expected a floating type")
+    return checkpoint
 
 
 def tensor_sources(config: EncoderConfig) -> dict[str, tuple[str, ...]]:

@@ -125,8 +125,10 @@ def _whole(config: Mapping[str, Any], key: str, low: int = 1) -> int:
 
 def _read_json(folder: Path, name: str) -> Any:
     try:
+        if not (folder / name).is_file():  # a pipe would be waited for
+            raise FileNotFoundError(name)
         return json.loads((folder / name).read_text(encoding="utf-8"))
     except OSError as error:
         raise SpecError(f"{MODEL}: the folder of setting encoder has no readable {name}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SpecError(f"{MODEL}: {name} in the folder of setting encoder is not JSON") from error

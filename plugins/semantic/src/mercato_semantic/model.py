@@ -78,6 +78,8 @@ class SentenceEncoderModel(Model):
         # process forks; what the operator has set wins.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         self._tokenizer = Tokenizer.from_file(str(ctx.files / "tokenizer.json"))
+        # A caller who writes [SEP] means these letters, not the mark that ends a text.
+        self._tokenizer.encode_special_tokens = True
 
     def preprocess(self, batch: Batch) -> Mapping[str, Any]:
         """Token ids of all texts at once; rows cut at the encoder's limit are noted."""

@@ -11,8 +11,8 @@ class Call:
     """One request. `started` and `deadline` are in seconds of the monotonic clock.
 
     A cancelled caller cancels the handler's task, and so does the transport's own deadline;
-    `bounded` says whether there is one. `method` is `package.Service/Method`, `principal` who calls, ""
-    without client certificates. `request_id`, `model` and `version` are known once the request has been read:
+    `bounded` says whether there is one. `method` is `package.Service/Method`, `principals` the names of who calls,
+    none without client certificates. `request_id`, `model` and `version` are known once the request has been read:
     `model` stays "" for a name that is no model. `receipt` is there once there is an answer.
     """
 
@@ -22,7 +22,7 @@ class Call:
     started: float
     deadline: float
     bounded: bool
-    principal: str = ""
+    principals: tuple[str, ...] = ()
     request_id: str = ""
     model: str = ""
     version: int = 0

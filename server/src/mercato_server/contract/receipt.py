@@ -19,7 +19,7 @@ class Receipt(NamedTuple):
     """Times in nanoseconds; pre, compute and post are those of the whole batch.
 
     `padding` is the share of computed cells that were padding; `truncations` maps an input to the
-    number of this request's rows that were cut.
+    number of this request's rows that were cut. `started_ns` is when the batch left the queue, on the monotonic clock.
     """
 
     queue_ns: int
@@ -31,3 +31,4 @@ class Receipt(NamedTuple):
     release_reason: ReleaseReason
     provider: str
     truncations: Mapping[str, int] = MappingProxyType({})
+    started_ns: int = 0

@@ -2,7 +2,9 @@
 
 import re
 
-_LIMIT = 400
+MAX_SUMMARY = 400
+"""Characters of an exception's text that are shown."""
+
 _PATH = re.compile(r"(?:/[\w.+@-]+)+/([\w.+@-]+)")
 
 
@@ -13,4 +15,4 @@ def summary(error: BaseException) -> str:
         cause = cause.__cause__
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     text = _PATH.sub(r"\1", " ".join(lines[:3]))
-    return f"{type(cause).__name__}: {text[:_LIMIT]}" if text else type(cause).__name__
+    return f"{type(cause).__name__}: {text[:MAX_SUMMARY]}" if text else type(cause).__name__

@@ -6,6 +6,7 @@ Started by `mercato_server.export.launch`. It ends when its stdin is closed, so 
 import contextlib
 import json
 import os
+import resource
 import sys
 import threading
 import traceback
@@ -16,11 +17,14 @@ from mercato_server.errors import MercatoError
 from mercato_server.export.request import ExportRequest, Progress
 
 _POLITENESS = 19
+_MAX_MESSAGE = 2000
 
 
 def main() -> int:
     """Serve one request; 0 when it was exported."""
     os.nice(_POLITENESS)
+    # A crash in native code is a reason for the operator; nobody wants gigabytes of weights dumped beside it.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     requests, events = _private(0, "rb"), _private(1, "wb")
     # What plugins and tools print or read must touch neither the events nor the request.
     os.dup2(2, 1)
@@ -48,7 +52,7 @@ def _outcome(request: ExportRequest, events: BinaryIO) -> dict[str, Any]:
         traceback.print_exc()
         hint = "install mercato-server[export] to export models here"
         return {"event": "failed", "code": "EXPORT_FAILED", "message": f"{request.model}: {summary(error)}; {hint}"}
-    except Exception as error:
+    except BaseException as error:  # an exit that the plugin raises outside its own methods is told too
         traceback.print_exc()
         return {"event": "failed", "code": "EXPORT_FAILED", "message": f"model {request.model!r}: {summary(error)}"}
 
@@ -58,6 +62,8 @@ def _private(descriptor: int, mode: str) -> Any:
 
 
 def _send(events: BinaryIO, event: dict[str, Any]) -> None:
+    if "message" in event:
+        event["message"] = event["message"][:_MAX_MESSAGE]
     events.write(json.dumps(event).encode() + b"\n")
     events.flush()
 

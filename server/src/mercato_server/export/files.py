@@ -7,6 +7,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
 from mercato_plugin import GraphSpec, Tensor
+from mercato_server.contract.summary import summary
 from mercato_server.errors import ExportFailed
 from mercato_server.export.graphs import axis_name, shown
 
@@ -36,7 +37,7 @@ def save(model: ir.Model, path: Path) -> None:
 
 
 def check(path: Path, spec: GraphSpec, model: str, *, exact: bool) -> int:
-    """Hold a file against its declaration and give its opset.
+    """Hold a file against its declaration and give its opset, 0 where it uses no standard operator.
 
     With `exact`, the axes that vary must be the declared ones; otherwise a graph may vary more than
     declared. Raises ExportFailed.
@@ -44,11 +45,11 @@ def check(path: Path, spec: GraphSpec, model: str, *, exact: bool) -> int:
     try:
         onnx.checker.check_model(str(path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportFailed(f"model {model!r}: graph {path.stem!r} is not valid ONNX: {_first_line(error)}") from error
+        raise ExportFailed(f"model {model!r}: graph {path.stem!r} is not valid ONNX: {summary(error)}") from error
     proto = onnx.load(str(path), load_external_data=False)
     _check_ports(f"model {model!r}: graph input", _real_inputs(proto.graph), spec.inputs, exact)
     _check_ports(f"model {model!r}: graph output", list(proto.graph.output), spec.outputs, exact)
-    return next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
+    return next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), 0)
 
 
 def _real_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
@@ -90,7 +91,3 @@ def _check_port(what: str, port: onnx.TypeProto.Tensor, declared: Tensor, exact:
 
 def _fits(size: int | None, declared: object, exact: bool) -> bool:
     return size == declared or (size is None and not exact)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]

@@ -192,7 +192,7 @@ def _guarded(info: PluginInfo, code: str, what: str) -> Iterator[None]:
         # Ctrl-C arrives on the main thread alone; elsewhere it is the plugin that raises it.
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
             raise
-        log.warning("plugin %s %s", info.distribution, what, exc_info=error)
+        log.warning("plugin %s %s", info.distribution, what, exc_info=error, extra={"plugin": info.distribution})
         if tool := barred_tool(error):
             raise PluginRefused(
                 "IMPORTS_BUILD_TOOLS",

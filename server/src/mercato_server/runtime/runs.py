@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from mercato_plugin import BatchPolicy, GraphSpec, Ragged
+from mercato_plugin import Batch, BatchPolicy, GraphSpec, Ragged
 from mercato_server.contract.batch import Array
-from mercato_server.runtime.session import Session
+from mercato_server.runtime.bounds import Bounds
+from mercato_server.runtime.session import Session, ValuesRefused
 
 Indices = npt.NDArray[np.int64]
 
@@ -100,6 +101,30 @@ class GraphRunner:
         outputs = self._sessions[graph].run(arrays)
         self.compute_ns += time.perf_counter_ns() - start
         return outputs
+
+
+class GuardedRunner(GraphRunner):
+    """The same for one batch of callers, whose values may lie outside what the graphs take."""
+
+    def __init__(
+        self,
+        sessions: Mapping[str, Session],
+        specs: Mapping[str, GraphSpec],
+        policy: BatchPolicy,
+        bounds: Bounds,
+        batch: Batch,
+    ) -> None:
+        super().__init__(sessions, specs, policy)
+        self._bounds = bounds
+        self._batch = batch
+
+    def run(self, inputs: Mapping[str, Array | Ragged], graph: str = "model") -> dict[str, Array]:
+        """As above. Raises InvalidInput too, naming the graph's input and, where they are known, the rows."""
+        self._bounds.check(graph, inputs, self._batch)
+        try:
+            return super().run(inputs, graph)
+        except ValuesRefused as error:
+            raise (self._bounds.refused(graph, inputs, self._batch) or error) from error
 
 
 def _check_ragged(inputs: Mapping[str, Array | Ragged], spec: GraphSpec, graph: str) -> None:

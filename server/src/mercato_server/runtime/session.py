@@ -4,12 +4,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import onnxruntime as ort
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
 from mercato_server.contract.batch import Array
 from mercato_server.errors import LoadFailed, ProviderUnavailable
 from mercato_server.runtime.providers import ORT_NAMES, session_providers
 
+# onnxruntime has one class for inputs that do not fit the graph and for values that a kernel refuses.
+_KERNEL = "while running"
+
 _SHORT_NAMES = {long: short for short, long in ORT_NAMES.items()}
+
+
+class ValuesRefused(Exception):
+    """A kernel refused what stands in its inputs, such as the index of a row that a table does not have."""
 
 
 class Session:
@@ -30,8 +38,13 @@ class Session:
         return self.providers[0]
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Outputs by name for inputs by name; arrays may be read-only."""
-        return dict(zip(self._outputs, self._session.run(self._outputs, inputs), strict=True))
+        """Outputs by name for inputs by name; arrays may be read-only. Raises ValuesRefused."""
+        try:
+            return dict(zip(self._outputs, self._session.run(self._outputs, inputs), strict=True))
+        except InvalidArgument as error:
+            if _KERNEL not in str(error):
+                raise  # names, types or shapes
+            raise ValuesRefused from error
 
 
 def open_session(path: Path, *, provider: str = "cpu", threads: int = 1) -> Session:

@@ -22,7 +22,8 @@ from mercato_server.contract.plugin import OfferedModel
 from mercato_server.contract.summary import summary
 from mercato_server.errors import InvalidRequest, LoadFailed, PluginFault
 from mercato_server.runtime import examples
-from mercato_server.runtime.runs import GraphRunner
+from mercato_server.runtime.bounds import Bounds
+from mercato_server.runtime.runs import GuardedRunner
 from mercato_server.runtime.session import Session, open_session
 
 log = logging.getLogger("mercato.worker")
@@ -49,12 +50,14 @@ class Worker:
 
     def __init__(self, offered: OfferedModel, artifact: Artifact, *, provider: str, threads: int) -> None:
         self._model = copy.copy(offered.model)
+        self._plugin = offered.plugin.distribution
         self._settings = offered.settings
         self._spec = artifact.spec
         self._artifact = artifact
         self._provider = provider
         self._threads = threads
         self._graphs = artifact.spec.graphs
+        self._bounds = Bounds(artifact.spec)
         self._sessions: dict[str, Session] = {}
 
     @property
@@ -71,7 +74,7 @@ class Worker:
         try:
             self._model.load(LoadedFiles(self._artifact.files, self._spec.version, self._settings))
         except BaseException as error:  # as in `run`
-            log.error("model %s: load raised", self._spec.name, exc_info=error)
+            log.error("model %s: load raised", self._spec.name, exc_info=error, extra=self._named())
             raise LoadFailed(f"load of {self._spec.name} raised {summary(error)}") from error
 
     def warm(self) -> None:
@@ -117,7 +120,7 @@ class Worker:
 
     def _run_once(self, joined: JoinedBatch) -> BatchResult:
         batch = _batch(joined, self._spec.inputs)
-        graphs = GraphRunner(self._sessions, self._graphs, self._spec.batch)
+        graphs = GuardedRunner(self._sessions, self._graphs, self._spec.batch, self._bounds, batch)
         start = time.perf_counter_ns()
         if type(self._model).predict is Model.predict:
             inputs = self._model.preprocess(batch)
@@ -143,8 +146,13 @@ class Worker:
     def _fault(self, error: BaseException) -> PluginFault:
         detail = f": {error}" if isinstance(error, OutputFault) else ""
         fault = PluginFault(f"model {self._spec.name!r} failed{detail}", model=self._spec.name)
-        log.error("model %s failed on a batch, id %s", self._spec.name, fault.id, exc_info=error)
+        facts = {**self._named(), "fault": fault.id}
+        log.error("model %s failed on a batch, id %s", self._spec.name, fault.id, exc_info=error, extra=facts)
         return fault
+
+    def _named(self) -> dict[str, object]:
+        """Which one it is, as fields of a log line."""
+        return {"model": self._spec.name, "version": self._spec.version, "plugin": self._plugin}
 
 
 def _batch(joined: JoinedBatch, fields: Mapping[str, Field]) -> Batch:
