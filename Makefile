@@ -8,15 +8,20 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 PYTHON ?= python3
 # An index to take torch from, and torch alone: make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
+# Arguments of `make fuzz`.
+FUZZ ?=
 
 BIN := .venv/bin
 PIP := -m pip --disable-pip-version-check --quiet install
-EDITABLE := protos plugins/sdk clients/python[cli] server[export,tracing] plugins/pricing[build] plugins/semantic[build]
+EDITABLE := protos plugins/sdk clients/python[cli] server[export] plugins/pricing[build] plugins/semantic[build]
 DISTRIBUTIONS := $(foreach item,$(EDITABLE),$(firstword $(subst [, ,$(item))))
 PYPROJECTS := pyproject.toml $(DISTRIBUTIONS:%=%/pyproject.toml)
-BENCHMARKS := overhead stream start encoder
+# The tests call the server from Node too, where there is npm.
+NODE := tests/interop/node
+NODE_READY := $(if $(shell command -v npm 2>/dev/null),$(NODE)/node_modules/.ready)
+BENCHMARKS := overhead stream client start encoder
 
-.PHONY: notice help demo serve test check fix gen bench dist docs clean $(BENCHMARKS:%=bench-%)
+.PHONY: notice help demo serve test check fix fuzz gen bench dist docs clean $(BENCHMARKS:%=bench-%)
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,7 +32,7 @@ demo: notice .venv/.ready ## make the environment, export both models, serve the
 serve: .venv/.ready ## serve both models until interrupted, and print how to call them
 	@$(BIN)/mercato serve
 
-test: .venv/.ready ## run all tests
+test: .venv/.ready $(NODE_READY) ## run all tests
 	@$(BIN)/pytest
 
 check: .venv/.ready .venv-gen/.ready ## lint, format, types, import rules, stale generated code
@@ -41,6 +46,10 @@ fix: .venv/.ready ## repair what ruff can, and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+fuzz: .venv/.ready ## fuzz the decoder of requests for 60 s; FUZZ="--seconds 600" for longer
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python $(PIP) --constraint constraints.txt --group fuzz
+	@$(BIN)/python -m tests.fuzz $(FUZZ)
+
 gen: .venv-gen/.ready ## write the generated half of mercato.v1
 	.venv-gen/bin/python protos/generate.py
 
@@ -49,6 +58,8 @@ bench: $(BENCHMARKS:%=bench-%) ## run every benchmark
 bench-overhead: ## server CPU per Predict beside a bare gRPC echo
 
 bench-stream: ## PredictStream beside unary Predict, requests per second
+
+bench-client: ## client CPU per Predict beside a bare generated stub
 
 bench-start: ## seconds from process start to SERVING, and where they go
 
@@ -65,7 +76,7 @@ docs: .venv/.ready ## check the documents: links, verbs, both languages
 	@$(BIN)/pytest tests/docs tests/repository/test_documents.py
 
 clean: ## remove the environments, dist/ and every cache
-	rm -rf .venv .venv-gen dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-gen $(NODE)/node_modules dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 notice:
@@ -79,6 +90,10 @@ notice:
 	@$(BIN)/python $(PIP) --constraint constraints.txt pip
 	@$(if $(TORCH_INDEX),$(BIN)/python $(PIP) --constraint constraints.txt --no-deps --index-url $(TORCH_INDEX) torch)
 	@$(BIN)/python $(PIP) --constraint constraints.txt --group dev $(addprefix --editable ,$(EDITABLE))
+	@touch $@
+
+$(NODE)/node_modules/.ready: $(NODE)/package.json $(NODE)/package-lock.json
+	@npm ci --prefix $(NODE) --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
 .venv-gen/.ready: constraints.txt pyproject.toml

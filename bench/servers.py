@@ -60,7 +60,8 @@ def mercato(store: Path | None) -> Iterator[Server]:
     """`mercato serve` over `store`, by default the one that `make demo` fills; listening, not yet ready."""
     command = str(Path(sys.executable).with_name("mercato"))
     chosen = [] if store is None else ["--store", str(store)]
-    with started([command, "serve", "--listen", "127.0.0.1:0", "--log-level", "ERROR", "--json", *chosen]) as server:
+    ports = ["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"]
+    with started([command, "serve", *ports, "--log-level", "ERROR", "--json", *chosen]) as server:
         yield server
 
 

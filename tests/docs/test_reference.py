@@ -18,13 +18,16 @@ from tests.docs.pages import ROOT, read, sections
 import mercato_plugin
 from mercato_client.cli.app import app
 from mercato_server import errors
+from mercato_server.commands import serve
+from mercato_server.commands.limits import limits
+from mercato_server.commands.schema import settings_schema
 from mercato_server.config import Settings
 from mercato_server.rpc.status import CODES, MAX_VIOLATIONS
 
 CODE = re.compile(r"[A-Z]+(_[A-Z]+)*")
 REFERENCE = "docs/reference/"
 SETTINGS = Settings.model_fields
-FLAGS = ("listen", "store", "provider", "strict")
+FLAGS = {item.name for item in inspect.signature(serve.command).parameters.values()} & set(SETTINGS)
 
 
 def subclasses(root: type[Any]) -> Iterator[type[Any]]:
@@ -51,11 +54,12 @@ def test_a_setting_has_its_heading_with_meaning_default_environment_and_flag(nam
     written = re.sub('`"(.*)"`', r"`\1`", section)
     assert f"`{default(name)}`" in written.split("- Environment")[0]
     assert f"- Environment: `MERCATO_{name.upper()}`" in section
-    assert (f"- Flag: `mercato serve --{name}`" in section) == (name in FLAGS)
+    assert (f"- Flag: `mercato serve --{name.replace('_', '-')}`" in section) == (name in FLAGS)
 
 
 def test_there_are_no_other_settings() -> None:
-    assert list(sections(read(REFERENCE + "settings.md"))) == ["Settings", *SETTINGS]
+    other = ["Settings", "In an editor", "Settings of plugins"]
+    assert list(sections(read(REFERENCE + "settings.md"))) == [*other, *SETTINGS]
 
 
 @pytest.mark.parametrize("page", ["README.md", "README.zh.md"])
@@ -111,14 +115,19 @@ def commands() -> dict[str, Any]:
     """Every subcommand of `mercato` as the command line sees it."""
     own = {str(info.name or info.callback.__name__): info.callback for info in app.registered_commands if info.callback}
     added = {entry.name: entry.load() for entry in entry_points(group="mercato.commands")}
-    return {name: parsed(function) for name, function in (own | added).items()}
+    return dict(item for name, loaded in (own | added).items() for item in parsed(name, loaded))
 
 
-def parsed(function: Any) -> Any:
-    """One function as a command."""
+def parsed(name: str, loaded: Any) -> Iterator[tuple[str, Any]]:
+    """One function as a command, or every command of a group with the group's name before its own."""
+    if isinstance(loaded, typer.Typer):
+        group: Any = typer.main.get_command(loaded)
+        for inner, command in group.commands.items():
+            yield f"{name} {inner}", command
+        return
     single = typer.Typer(add_completion=False)
-    single.command()(function)
-    return typer.main.get_command(single)
+    single.command()(loaded)
+    yield name, typer.main.get_command(single)
 
 
 def test_every_command_has_its_heading_and_its_options() -> None:
@@ -129,3 +138,22 @@ def test_every_command_has_its_heading_and_its_options() -> None:
         options = {option for item in command.params for option in item.opts if option.startswith("--")}
         listed = set(re.findall(r"^\| `(--[\w-]+)` \|", written[f"mercato {name}"], re.MULTILINE))
         assert listed == options - {"--help"}, name
+
+
+def test_every_limit_has_its_heading_with_value_and_outcome() -> None:
+    written = sections(read(REFERENCE + "limits.md"))
+    found = limits(Settings.model_construct())
+    kinds = ("Limits", "Calls", "Streams", "Requests", "Errors", "Plugins", "Files")
+    assert [heading for heading in written if heading not in kinds] == [limit.name for limit in found]
+    for limit in found:
+        section = written[limit.name]
+        assert f"- Value: {f'{limit.value} {limit.unit}'.strip()}\n" in section, limit.name
+        assert f"- Beyond it: {limit.beyond}\n" in section.replace("`", ""), limit.name
+        assert f"- Set by: {limit.setting or 'nothing'}\n" in re.sub(r"\[`(\w+)`\]\([^)]*\)|`", r"\1", section), (
+            limit.name
+        )
+
+
+def test_the_schema_of_the_settings_file_is_fresh() -> None:
+    written = json.loads(read(REFERENCE + "mercato.schema.json"))
+    assert written == settings_schema(), "write it anew: mercato config schema > docs/reference/mercato.schema.json"

@@ -14,7 +14,7 @@ VERB = re.compile(r"`make ([a-z-]+)|^(?:\$ )?make ([a-z-]+)", re.MULTILINE)
 def documents(root: Path) -> Iterator[Path]:
     """Yield every document of the repository, environments and caches left out."""
     for path in root.rglob("*.md"):
-        if not any(part.startswith(".") or part == "dist" for part in path.relative_to(root).parts):
+        if not any(part.startswith(".") or part in ("dist", "node_modules") for part in path.relative_to(root).parts):
             yield path
 
 

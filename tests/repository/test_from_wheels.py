@@ -19,6 +19,7 @@ SETTLED_WITHIN = 120.0
 def serving(commands: Path, home: Path) -> Iterator[dict[str, Any]]:
     """Serve with an environment's own command; yield its events by name once every model is settled."""
     serve = [str(commands / "mercato"), "serve", "--listen", "127.0.0.1:0", "--store", str(home / "store"), "--json"]
+    serve += ["--metrics-listen", "127.0.0.1:0"]
     environment = {"HOME": str(home), "PATH": str(commands)}
     with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True, cwd=home, env=environment) as server:
         watchdog = threading.Timer(SETTLED_WITHIN, server.kill)

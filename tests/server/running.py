@@ -38,9 +38,11 @@ class Running:
         self.home = Path(env["HOME"])
         self._log = folder / "log"
         self._pending = b""
+        # Servers of one machine never meet; a flag of the test's own comes later and wins.
+        ports = ("--metrics-listen", "127.0.0.1:0", "--probe-listen", "127.0.0.1:0")
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [MERCATO, "serve", "--store", store, "--listen", listen, "--json", *flags],
+                [MERCATO, "serve", "--store", store, "--listen", listen, *ports, "--json", *flags],
                 stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, env=env, cwd=folder, bufsize=0,
             )  # fmt: skip
         self.address = ""
@@ -55,7 +57,9 @@ class Running:
 
     def listening(self) -> "Running":
         """Wait until the port is open."""
-        self.address = f"127.0.0.1:{self.event('listening')['port']}"
+        event = self.event("listening")
+        self.address = f"127.0.0.1:{event['port']}"
+        self.metrics_port: int | None = event["metrics_port"]
         return self
 
     def ready(self) -> dict[str, Any]:

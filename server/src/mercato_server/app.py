@@ -4,20 +4,31 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from mercato_server.config import Settings
+from mercato_server.config import ANY, OFF, Settings
 from mercato_server.contract.state import State
-from mercato_server.control.lifecycle import Lifecycle, OnProgress, Resources, settled
+from mercato_server.control.gauges import facts
+from mercato_server.control.lifecycle import Lifecycle, OnProgress, settled
+from mercato_server.control.resources import Resources
 from mercato_server.errors import StartupError
 from mercato_server.plugins.daemon import in_daemon_thread
 from mercato_server.plugins.host import Policy, discover
-from mercato_server.rpc.access import Access
+from mercato_server.rpc.access import Access, Rule
 from mercato_server.rpc.observation import Observation
 from mercato_server.rpc.server import DataServer, Limits
+from mercato_server.rpc.tls import Certificates, TlsFiles
 from mercato_server.runtime.providers import choose
 from mercato_server.runtime.threads import cpu_limit
 from mercato_server.serving.catalog import Catalog, Version
 from mercato_server.store import Store
+from mercato_server.telemetry.facts import Facts
+
+if TYPE_CHECKING:
+    from mercato_server.rpc.probe import ProbeServer
+    from mercato_server.telemetry.exposition import MetricsPort
+    from mercato_server.telemetry.tracing import Tracing
 
 log = logging.getLogger("mercato.app")
 
@@ -33,30 +44,49 @@ class App:
         self.catalog = Catalog()
         for name, overrides in settings.models.items():
             self.catalog.labels[name] = dict(overrides.labels)
-        resources = Resources(
+        self._resources = Resources(
             provider=choose(settings.provider),
             threads=settings.threads or cpu_limit(),
             max_requests=settings.max_requests,
             max_request_bytes=settings.max_request_bytes,
         )
-        self._lifecycle = Lifecycle(self.catalog, Store(settings.store), resources, on_progress)
-        limits = Limits(settings.max_message_bytes, settings.max_message_fields, settings.default_deadline)
-        self._server = DataServer(self.catalog, limits, Access(), Observation())
+        self._lifecycle = Lifecycle(self.catalog, Store(settings.store), self._resources_of, on_progress)
+        limits = Limits(
+            settings.max_message_bytes, settings.max_message_fields, settings.default_deadline, settings.connection_age
+        )
+        self._tracing = _tracing(settings.tracing)
+        self._observation = Observation(self._tracing)
+        self._server = DataServer(self.catalog, limits, _access(settings), self._observation, _certificates(settings))
+        self._probe: ProbeServer | None = None
+        self._metrics: MetricsPort | None = None
         self.catalog.listeners.append(self._announce)
-        self.port = 0
+        self.port = self.metrics_port = self.probe_port = 0
+
+    @property
+    def tls(self) -> str:
+        """How the data port speaks: `off`, `tls`, or `mtls` where callers show certificates."""
+        if self._settings.tls_client_ca is not None:
+            return "mtls"
+        return "tls" if self._settings.is_secured else "off"
 
     async def start(self, on_listening: Callable[[int], None]) -> None:
         """Listen at once, so that probes get an answer, then bring the models up.
 
-        Raises StartupError when the port is taken, or with `strict` when anything failed.
+        Raises StartupError when a port is taken, or with `strict` when anything failed.
         """
+        if self._settings.metrics_listen != OFF:
+            self._open_metrics(self._settings.metrics_listen)
         self.port = await self._server.start(self._settings.listen)
+        if self._settings.is_secured and self._settings.probe_listen != OFF:
+            self._probe = self._server.probe()
+            self.probe_port = await self._probe.start(self._settings.probe_listen)
         on_listening(self.port)
         policy = Policy(self._settings.plugins_allow, self._settings.plugins_deny)
         discovery = await in_daemon_thread(discover, policy, self._settings.plugin)
         for refusal in discovery.refused:
             level = logging.INFO if refusal.code in UNWANTED else logging.WARNING
-            log.log(level, "plugin %s refused: %s: %s", refusal.plugin.distribution, refusal.code, refusal.reason)
+            name = refusal.plugin.distribution
+            log.log(level, "plugin %s refused: %s: %s", name, refusal.code, refusal.reason, extra={"plugin": name})
         await self._lifecycle.bring_up(discovery)
         for fault in self._stray_overrides():
             log.warning("%s", fault)
@@ -69,6 +99,31 @@ class App:
         await self._server.settle_arrivals()
         await self._lifecycle.drain(self._settings.drain_seconds)
         await self._server.stop(grace=1.0)
+        if self._probe is not None:
+            await self._probe.stop()
+        if self._metrics is not None:
+            await asyncio.to_thread(self._metrics.close)
+        if self._tracing is not None:
+            await asyncio.to_thread(self._tracing.close)
+
+    def _open_metrics(self, listen: str) -> None:
+        # Takes tens of milliseconds to import, which a server without it does not pay for.
+        from mercato_server.telemetry.exposition import MetricsPort
+
+        self._metrics = MetricsPort(listen, self._observation.requests, self._facts)
+        self.metrics_port = self._metrics.port
+
+    def _facts(self) -> Facts:
+        return facts(self.catalog, exports_failed=self._lifecycle.exports_failed, streams=self._server.open_streams())
+
+    def _resources_of(self, model: str) -> Resources:
+        """What one model is given: what all get, but for its overrides."""
+        given = self._settings.overrides(model)
+        if "provider" in given:
+            given["provider"] = choose(given["provider"])
+        if "threads" in given:
+            given["threads"] = given["threads"] or cpu_limit()
+        return replace(self._resources, **given)
 
     def _announce(self, version: Version) -> None:
         """Keep health in step: a model serves while one of its versions does, the server while one model does."""
@@ -89,7 +144,7 @@ class App:
         ]
 
     def _stray_overrides(self) -> list[str]:
-        """Settings of models that are not there, and labels of versions that are not there."""
+        """Settings and rows of models that are not there, and labels of versions that are not there."""
         models = self.catalog.models
         return [
             *(
@@ -102,7 +157,33 @@ class App:
                 for label, number in overrides.labels.items()
                 if name in models and number not in models[name]
             ),
+            *(
+                f"[[access]] the row of {row.principal!r} names model {name!r}, which is not installed"
+                for row in self._settings.access or ()
+                for name in row.models
+                if name != ANY and name not in models
+            ),
         ]
+
+
+def _access(settings: Settings) -> Access:
+    if settings.access is None:
+        return Access()
+    return Access([Rule(row.principal, frozenset(row.methods), frozenset(row.models)) for row in settings.access])
+
+
+def _certificates(settings: Settings) -> Certificates | None:
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    return Certificates(TlsFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca))
+
+
+def _tracing(kind: str) -> "Tracing | None":
+    if kind == OFF:
+        return None
+    from mercato_server.telemetry.tracing import to_otlp
+
+    return to_otlp()
 
 
 async def serve(app: App, on_listening: Callable[[int], None], on_ready: Callable[[], None]) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 import torch
 from tests.plugins.semantic.encoders import Served, reference
 from transformers import BertModel
@@ -57,6 +58,14 @@ def test_two_words_are_four_ids(minilm: Served) -> None:
 
 def test_an_empty_text_is_its_two_marks(minilm: Served) -> None:
     assert minilm.preprocess([""])[1] == [[101, 102]]
+
+
+@pytest.mark.parametrize("mark", ["[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]"])
+def test_a_mark_in_a_text_is_its_letters(minilm: Served, mark: str) -> None:
+    [[first, *inner, last]] = minilm.preprocess([f"red {mark} shoe"])[1]
+    [[_, *spelt, _]] = minilm.preprocess([f"red [ {mark[1:-1].lower()} ] shoe"])[1]
+    assert (first, last) == (101, 102)
+    assert inner == spelt and not {0, 100, 101, 102, 103} & set(inner)
 
 
 def test_only_what_exceeds_256_tokens_is_cut_and_noted(minilm: Served) -> None:

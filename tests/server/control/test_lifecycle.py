@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ import onnx
 import pytest
 from tests.server.runtime.made import X, double
 
-from mercato_plugin import Batch, Model, ModelSpec
+from mercato_plugin import Batch, BatchPolicy, Model, ModelSpec
 from mercato_plugin.frozen import canonical, freeze
 from mercato_server.contract.certificate import Certificate
 from mercato_server.contract.plugin import Discovery, OfferedModel, PluginInfo, Refusal
 from mercato_server.contract.state import State
 from mercato_server.control.keys import key_of
-from mercato_server.control.lifecycle import Lifecycle, Resources, settled
+from mercato_server.control.lifecycle import Lifecycle, settled
+from mercato_server.control.resources import Resources
 from mercato_server.errors import Draining
 from mercato_server.runtime.providers import Provider
 from mercato_server.serving.catalog import Catalog
@@ -37,8 +39,8 @@ class Life:
         self.use(Provider("cpu", "auto fell back"))
 
     def use(self, provider: Provider) -> None:
-        resources = Resources(provider, 1, 10, 10_000)
-        self.control = Lifecycle(self.catalog, self.store, resources, lambda name, progress: None)
+        self.resources = Resources(provider, 1, 10, 10_000)
+        self.control = Lifecycle(self.catalog, self.store, lambda model: self.resources, lambda name, progress: None)
 
     def offer(self, name: str, model: type[Model] = Model, graph: bytes | None = None) -> OfferedModel:
         """A model whose artifact is in the store already."""
@@ -94,6 +96,35 @@ async def test_from_the_store_to_available_to_unloaded(life: Life) -> None:
     with pytest.raises(Draining):
         life.catalog.resolve("shop.tiny")
     assert workers() == []
+
+
+async def test_overrides_bound_what_is_joined_and_not_what_callers_may_send(life: Life) -> None:
+    life.resources = replace(life.resources, batch_rows=3, batch_cost=7, default_deadline=0.5)
+    await life.control.bring_up(Discovery([life.offer("shop.tiny")]))
+    version = life.catalog.resolve("shop.tiny")
+    assert version.batcher is not None
+    asked = [version.batcher.submit(replace(ask(row), cost=2)) for row in range(5)]
+    large = version.batcher.submit(Request({"x": np.zeros((64, 2), np.float32)}, 64, 1e9))
+
+    assert [(await future).receipt.batch_rows for future in (*asked, large)] == [3, 3, 3, 2, 2, 64]
+    assert (version.spec.batch.max_rows, version.spec.batch.max_cost, version.default_deadline) == (64, 7, 0.5)
+    await life.control.drain(10)
+
+
+@pytest.mark.parametrize("name", ["batch_rows", "batch_cost"])
+async def test_an_override_above_what_the_plugin_declares_fails_the_model_with_both_numbers(
+    life: Life, name: str
+) -> None:
+    too_many: dict[str, Any] = {name: 21}
+    life.resources = replace(life.resources, **too_many)
+    offered = life.offer("shop.tiny")
+    spec = replace(offered.spec, batch=BatchPolicy(max_rows=20, max_cost=20))
+    await life.control.bring_up(Discovery([replace(offered, spec=spec)]))
+
+    assert life.states("shop.tiny") == [State.DISCOVERED, State.FAILED]
+    assert life.catalog.models["shop.tiny"][1].status.reason == (
+        f"CONFIG_INVALID: [models.'shop.tiny'] {name} is 21, but the plugin declares 20; expected at most that"
+    )
 
 
 def raising(method: str, error: BaseException) -> type[Model]:

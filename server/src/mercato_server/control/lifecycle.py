@@ -3,19 +3,19 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 
 from mercato_server.contract.artifact import Artifact
 from mercato_server.contract.plugin import Discovery, OfferedModel
 from mercato_server.contract.state import STARTING, State
 from mercato_server.control.keys import key_of
+from mercato_server.control.resources import Resources
 from mercato_server.errors import ExportFailed, LoadFailed, ProviderUnavailable, StartupError
 from mercato_server.export.launch import export_model
 from mercato_server.export.request import ExportRequest, Progress
 from mercato_server.export.tools import tools_installed, usable
 from mercato_server.plugins.daemon import in_daemon_thread
 from mercato_server.runtime.inline import InlineLane
-from mercato_server.runtime.providers import Provider
 from mercato_server.runtime.worker import Worker
 from mercato_server.serving.admission import Admission
 from mercato_server.serving.batcher import Batcher
@@ -26,27 +26,21 @@ log = logging.getLogger("mercato.control")
 
 OnProgress = Callable[[str, Progress], None]
 
-
-@dataclass(frozen=True)
-class Resources:
-    """What models are given to run on. `max_requests` and `max_request_bytes` bound each model's queue."""
-
-    provider: Provider
-    threads: int
-    max_requests: int
-    max_request_bytes: int
+ResourcesOf = Callable[[str], Resources]
+"""From a model's name to what it is given. Raises StartupError when it cannot be had."""
 
 
 class Lifecycle:
     """Brings the discovered models up, one export at a time and the loads side by side, and takes them down."""
 
-    def __init__(self, catalog: Catalog, store: Store, resources: Resources, on_progress: OnProgress) -> None:
+    def __init__(self, catalog: Catalog, store: Store, resources_of: ResourcesOf, on_progress: OnProgress) -> None:
         self._catalog = catalog
         self._store = store
-        self._resources = resources
+        self._resources_of = resources_of
         self._on_progress = on_progress
         self._exports = asyncio.Lock()
         self._lanes: dict[Version, InlineLane] = {}
+        self.exports_failed = 0
 
     async def bring_up(self, discovery: Discovery) -> None:
         """Take every discovered model as far as it goes; returns when all are AVAILABLE or FAILED."""
@@ -69,13 +63,15 @@ class Lifecycle:
 
     async def _bring_up_one(self, offered: OfferedModel, version: Version) -> None:
         try:
+            resources = await in_daemon_thread(self._resources_of, version.name)
+            resources.policy(offered.spec)  # a bound that is refused is not to cost an export first
             artifact = await self._artifact(offered, version)
-            await self._load(offered, version, artifact)
+            await self._load(offered, version, artifact, resources)
         except StartupError as error:
-            log.error("model %s failed: %s: %s", version.name, error.reason, error)
+            log.error("model %s failed: %s: %s", version.name, error.reason, error, extra=version.named)
             self._catalog.move(version, State.FAILED, f"{error.reason}: {error}")
         except Exception as error:
-            log.exception("model %s failed", version.name)
+            log.exception("model %s failed", version.name, extra=version.named)
             self._catalog.move(version, State.FAILED, f"INTERNAL: {type(error).__name__}; the log has the traceback")
 
     async def _artifact(self, offered: OfferedModel, version: Version) -> Artifact:
@@ -99,45 +95,53 @@ class Lifecycle:
         request = ExportRequest.of(offered, self._store.root, key)
         async with self._exports:
             self._catalog.move(version, State.EXPORTING)
-            digest = await export_model(request, lambda progress: self._on_progress(version.name, progress))
+            try:
+                digest = await export_model(request, lambda progress: self._on_progress(version.name, progress))
+            except Exception:
+                self.exports_failed += 1
+                raise
         return await asyncio.to_thread(self._store.open, digest)
 
-    async def _load(self, offered: OfferedModel, version: Version, artifact: Artifact) -> None:
-        resources = self._resources
+    async def _load(self, offered: OfferedModel, version: Version, artifact: Artifact, resources: Resources) -> None:
         self._catalog.move(version, State.LOADING)
-        version.digest, version.certificate, version.spec = artifact.digest, artifact.certificate, artifact.spec
-        worker, lane, note = await self._opened(offered, version, artifact)
+        policy = resources.policy(artifact.spec)
+        version.digest, version.certificate = artifact.digest, artifact.certificate
+        # Requests are weighed by the joint bound; `max_rows` stays what callers may send.
+        version.spec = replace(artifact.spec, batch=replace(policy, max_rows=artifact.spec.batch.max_rows))
+        worker, lane, note = await self._opened(offered, version, artifact, resources)
         self._lanes[version] = lane
         try:
             self._catalog.move(version, State.WARMING)
             await lane.warm()
+            await in_daemon_thread(self._store.check_unchanged, artifact)
         except Exception:
             await self._lanes.pop(version).close()
             raise
         version.providers = worker.providers
-        version.batcher = Batcher(version.name, lane, artifact.spec.batch)
+        version.default_deadline = resources.default_deadline
+        version.batcher = Batcher(version.name, lane, policy)
         version.admission = Admission(
             version.name, max_requests=resources.max_requests, max_bytes=resources.max_request_bytes
         )
         self._catalog.move(version, State.AVAILABLE, note)
 
     async def _opened(
-        self, offered: OfferedModel, version: Version, artifact: Artifact
+        self, offered: OfferedModel, version: Version, artifact: Artifact, resources: Resources
     ) -> tuple[Worker, InlineLane, str]:
         """A loaded worker with its lane, and why it is not on a faster provider."""
-        provider = self._resources.provider
+        provider, threads = resources.provider, resources.threads
         try:
-            return *await self._open(offered, version, artifact, provider.name), provider.note
+            return *await self._open(offered, version, artifact, provider.name, threads), provider.note
         except (ProviderUnavailable, LoadFailed) as error:
             if not provider.falls_back:
                 raise
-            log.warning("model %s does not load on %s: %s", version.name, provider.name, error)
-            return *await self._open(offered, version, artifact, "cpu"), f"auto fell back to cpu: {error}"
+            log.warning("model %s does not load on %s: %s", version.name, provider.name, error, extra=version.named)
+            return *await self._open(offered, version, artifact, "cpu", threads), f"auto fell back to cpu: {error}"
 
     async def _open(
-        self, offered: OfferedModel, version: Version, artifact: Artifact, provider: str
+        self, offered: OfferedModel, version: Version, artifact: Artifact, provider: str, threads: int
     ) -> tuple[Worker, InlineLane]:
-        worker = Worker(offered, artifact, provider=provider, threads=self._resources.threads)
+        worker = Worker(offered, artifact, provider=provider, threads=threads)
         lane = InlineLane(worker, version.name)
         try:
             await lane.load()
@@ -158,7 +162,8 @@ async def _finished(version: Version, seconds: float) -> bool:
     done, _ = await asyncio.wait([finished], timeout=seconds)
     if not done:
         finished.cancel()
-        log.error("model %s was still busy after %s s of draining; its requests were given up", version.name, seconds)
+        text = "model %s was still busy after %s s of draining; its requests were given up"
+        log.error(text, version.name, seconds, extra=version.named)
         version.batcher.abandon()
         return False
     return True

@@ -31,9 +31,16 @@ def join(requests: Sequence[Request]) -> JoinedBatch:
 
 
 def split(
-    result: BatchResult, requests: Sequence[Request], queued_ns: Sequence[int], release: ReleaseReason, model: str
+    result: BatchResult,
+    requests: Sequence[Request],
+    queued_ns: Sequence[int],
+    release: ReleaseReason,
+    model: str,
+    started_ns: int = 0,
 ) -> list[Answer | RequestError]:
     """Each request's rows with its receipt, or its error when the plugin refused one of them.
+
+    `started_ns` is when the batch left the queue.
 
     Raises PluginFault when an output has another number of rows than the batch.
     """
@@ -46,7 +53,7 @@ def split(
         error = _rejection(result.rejected, start, end, model) if result.rejected else None
         receipt = Receipt(
             queue_ns, result.pre_ns, result.compute_ns, result.post_ns, rows, result.padding, release, result.provider,
-            _truncations(request, result, start, end),
+            _truncations(request, result, start, end), started_ns,
         )  # fmt: skip
         answers.append(error or Answer({n: array[start:end] for n, array in result.outputs.items()}, receipt))
         start = end
@@ -58,7 +65,7 @@ def _count_rows(result: BatchResult, rows: int, model: str) -> None:
         if len(array) != rows:
             text = f"model {model!r}: output {name!r} has {len(array)} rows, the batch has {rows}"
             fault = PluginFault(text, model=model)
-            log.error("%s", fault)
+            log.error("%s", fault, extra={"model": model, "fault": fault.id})
             raise fault
 
 

@@ -12,6 +12,7 @@ from mercato_server.contract.receipt import ReleaseReason
 from mercato_server.errors import DeadlineExpired, Draining, RequestError
 from mercato_server.serving.batch import join, split
 from mercato_server.serving.request import Answer, Entry, GroupKey, Request
+from mercato_server.telemetry.tally import BatchTally
 
 _SWEEP_EVERY = 16
 _SHORTEST_DRAIN = 0.01
@@ -37,6 +38,7 @@ class Batcher:
         self._running: asyncio.Task[None] | None = None
         self._until_sweep = _SWEEP_EVERY
         self.batch_seconds = 0.0
+        self.tally = BatchTally()
 
     def submit(self, request: Request) -> "asyncio.Future[Answer]":
         """Queue a request. Cancelling the future takes the request out, unless it is already running."""
@@ -65,8 +67,8 @@ class Batcher:
         self._groups.clear()
 
     def queued(self) -> int:
-        """Number of requests waiting."""
-        return len(self._retries) + sum(map(len, self._groups.values()))
+        """Number of requests waiting; any thread may ask."""
+        return len(self._retries) + sum(map(len, list(self._groups.values())))
 
     def drain_seconds(self) -> float:
         """Estimated time until what is queued now has been run, retries one by one; 10 ms at least."""
@@ -91,19 +93,25 @@ class Batcher:
         started = self._clock()
         requests = [entry.request for entry in entries]
         queued_ns = [started - entry.since for entry in entries]
+        self.tally.release(release.value)
         try:
-            answers = split(await self._lane.run(join(requests)), requests, queued_ns, release, self._model)
+            joined = join(requests)
+            result = await self._lane.run(joined)
+            answers = split(result, requests, queued_ns, release, self._model, started)
         except asyncio.CancelledError:
             self._drop(entries)
             raise
         except Exception as error:
             self._failed(entries, error)
         else:
+            phases_ns = (result.pre_ns, result.compute_ns, result.post_ns)
+            self.tally.ran(queued_ns, phases_ns, joined.rows, result.padding)
             _settle(entries, answers)
         self._learn((self._clock() - started) / 1e9)
 
     def _failed(self, entries: Sequence[Entry], error: Exception) -> None:
         """A joined batch that raised: each member is run once alone, so that only the guilty one fails."""
+        self.tally.failed += 1
         if len(entries) > 1:
             for entry in entries:
                 entry.alone = True

@@ -14,6 +14,8 @@ from mercato_server.serving.batcher import Batcher
 
 Listener = Callable[["Version"], None]
 
+MAX_SHOWN = 80
+
 
 @dataclass(eq=False)
 class Version:
@@ -37,6 +39,11 @@ class Version:
 
     def __post_init__(self) -> None:
         self.fingerprint = schema_fingerprint(self.spec)
+
+    @property
+    def named(self) -> dict[str, object]:
+        """Which one it is, as fields of a log line."""
+        return {"model": self.name, "version": self.number, "plugin": self.plugin.distribution}
 
 
 @dataclass
@@ -133,5 +140,5 @@ def _numbers(versions: Mapping[int, Version]) -> str:
 
 
 def shown(text: str) -> str:
-    """A caller's word for an error message: quoted, control characters escaped, cut to 80 characters."""
-    return ascii(text if len(text) <= 80 else text[:77] + "...")
+    """A caller's word for an error message: quoted, control characters escaped, cut to `MAX_SHOWN` characters."""
+    return ascii(text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "...")
