@@ -1,5 +1,6 @@
 """The guard around every method: whatever goes wrong becomes a status, and keeps nothing of the call alive."""
 
+import asyncio
 import gc
 import logging
 import weakref
@@ -103,6 +104,21 @@ async def test_errors_echo_the_request_id_of_the_metadata(given: str) -> None:
 async def test_errors_have_a_request_id_of_ours_when_there_is_no_usable_one(given: str) -> None:
     context = await ended(Context(x_request_id=given), NotFound("no such model"))
     assert context.trailing["x-request-id"] not in ("", given)
+
+
+async def test_a_message_that_never_comes_whole_is_waited_for_no_longer_than_the_default() -> None:
+    class Stalled(Context):
+        async def read(self) -> Any:
+            await asyncio.Event().wait()
+
+    async def never(call: Call) -> bytes:
+        raise AssertionError("there is nothing to answer")
+
+    context, method = Stalled(), Guard(0.01, Access(), Observation()).unary("test.Service/Method", never)
+    run: Any = method.stream_unary
+    with pytest.raises(Ended):
+        await run(None, context)
+    assert context.code is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 async def test_a_call_that_ends_without_a_message_is_the_callers_mistake() -> None:

@@ -37,7 +37,7 @@ class Scene:
         catalog.add(self.version)
         for state in (State.LOADING, State.WARMING, State.AVAILABLE):
             catalog.move(self.version, state)
-        self.prediction = Prediction(catalog, Access(), 1000)
+        self.prediction = Prediction(catalog, Access(), 1000, 10_000)
 
     async def ask(self, *lengths: int, width: int = 1, seconds: float = 100.0) -> "asyncio.Task[bytes]":
         """A call whose rows have these lengths; it stands in the queue, or runs, when this returns."""

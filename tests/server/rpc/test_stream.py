@@ -1,6 +1,7 @@
 """PredictStream inside one stream: order, ids, cancelling, limits, half-close, the end of the server."""
 
 import asyncio
+import time
 from typing import Any
 
 import grpc
@@ -45,7 +46,7 @@ class Seen(Observation):
 class Scene:
     """One model before a puppet lane, and one open stream."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float | None = None) -> None:
         self.lane = PuppetLane()
         version = Version("shop.tiny", 1, SPEC, PluginInfo("mercato-shop", "1.0", "shop", "shop"))
         version.batcher = Batcher("shop.tiny", self.lane, SPEC.batch)
@@ -55,9 +56,9 @@ class Scene:
         for state in (State.LOADING, State.WARMING, State.AVAILABLE):
             catalog.move(version, state)
         self.seen = Seen()
-        prediction = Prediction(catalog, Access(), 1000)
+        prediction = Prediction(catalog, Access(), 1000, 10_000)
         self.method = PredictStream(prediction, self.seen, max_fields=1000, default_deadline=30.0)
-        self.transport = Transport()
+        self.transport = Transport(seconds)
         self.ended = asyncio.create_task(self.method.predict_stream(self.transport.stream))
 
     async def send(self, *messages: bytes) -> None:
@@ -222,22 +223,65 @@ async def test_reading_stops_at_the_limit_and_goes_on_when_answers_have_gone_out
 
 
 async def test_a_caller_that_reads_nothing_stops_the_reading_by_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mercato_server.rpc.stream.MAX_HELD_BYTES", 1000)
+    monkeypatch.setattr("mercato_server.rpc.stream.MAX_HELD_BYTES", 30_000)
     s = Scene()
     s.transport.stall()
-    size = len(ask("r10"))
+    request = prediction_pb2.PredictRequest(model=prediction_pb2.ModelRef(name="shop.tiny"))
+    largest = s.method.prediction.largest_answer(request)
     await s.send(*(ask(f"r{number}") for number in range(10, 74)))
-    assert s.seen.begun == -(-1000 // size)
+    assert s.seen.begun == -(-30_000 // largest)
+    s.ended.cancel()
+
+
+async def test_a_request_counts_for_the_largest_answer_it_can_have() -> None:
+    s = Scene()
+    known = prediction_pb2.PredictStreamRequest.FromString(ask("a")).predict
+    await s.send(ask("a"))
+    await s.finish()
+    assert len(s.transport.sent[0]) <= s.method.prediction.largest_answer(known) <= 10_000
+    known.model.name = "no.model"
+    assert s.method.prediction.largest_answer(known) == 0
+    s.ended.cancel()
+
+
+async def test_an_answer_that_no_message_holds_fails_alone() -> None:
+    s = Scene()
+    s.method.prediction._max_bytes = 280
+    await s.send(ask("a"), ask("b"))
+    await s.finish(2)
+    assert "expected at most 24" in s.answers()["a"].error.message
+    assert sorted(s.seen.codes) == ["INVALID_ARGUMENT"] * 2
+    s.ended.cancel()
+
+
+@pytest.mark.parametrize(
+    ("stream", "asked", "expected"),
+    [(None, None, 30), (3600, None, 3600), (None, 60, 60), (3600, 60, 60), (10, 60, 10)],
+)
+async def test_a_default_counts_only_where_the_caller_set_nothing(
+    stream: float | None, asked: int | None, expected: float
+) -> None:
+    s = Scene(stream)
+    message = prediction_pb2.PredictStreamRequest.FromString(ask("a"))
+    if asked is not None:
+        message.predict.timeout.seconds = asked
+    await s.send(message.SerializeToString())
+    deadline = s.lane.batches[0].deadline
+    assert deadline is not None
+    assert deadline - time.monotonic() == pytest.approx(expected, abs=5)
     s.ended.cancel()
 
 
 async def test_a_request_has_a_deadline_of_its_own() -> None:
     s = Scene()
     message = prediction_pb2.PredictStreamRequest.FromString(ask("a"))
-    message.predict.timeout.FromMilliseconds(-1)
-    await s.send(message.SerializeToString(), ask("b"))
+    message.predict.timeout.FromMilliseconds(0)
+    nonsense = prediction_pb2.PredictStreamRequest.FromString(ask("c"))
+    nonsense.predict.timeout.seconds = -5
+    await s.send(message.SerializeToString(), nonsense.SerializeToString(), ask("b"))
     await s.finish()
     assert s.answers()["a"].error.code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+    assert s.answers()["c"].error.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
     assert s.answers()["b"].HasField("ok")
     s.ended.cancel()
 

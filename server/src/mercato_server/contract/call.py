@@ -10,9 +10,9 @@ from mercato_server.contract.receipt import Receipt
 class Call:
     """One request. `started` and `deadline` are in seconds of the monotonic clock.
 
-    A cancelled caller cancels the handler's task, and so does the transport's own deadline;
-    `bounded` says whether there is one. `method` is `package.Service/Method`, `principals` the names of who calls,
-    none without client certificates. `request_id`, `model` and `version` are known once the request has been read:
+    A cancelled caller cancels the handler's task, and so does the transport at the deadline where `bounded` says that
+    the caller set it. `method` is `package.Service/Method`, `principals` the names of who calls, none without client
+    certificates. `request_id`, `model` and `version` are known once the request has been read:
     `model` stays "" for a name that is no model. `receipt` is there once there is an answer.
     """
 

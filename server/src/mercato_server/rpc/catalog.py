@@ -48,6 +48,7 @@ class CatalogMethods:
         """One model; all its versions, or the one that the reference names."""
         reference = self._parsed(catalog_pb2.GetModelRequest, call.request).model
         self._access.check_model(call, reference.name)
+        call.model = reference.name if reference.name in self._catalog.models else ""
         selector = reference.WhichOneof("selector")
         if selector is None:
             versions: Iterable[Version] = self._catalog.model(reference.name).values()

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mercato.v1 import tensor_pb2
-from mercato_plugin import Field, ModelSpec, Tensor
+from mercato_plugin import Field, Label, ModelSpec, Tensor
 from mercato_plugin.fields import FLOATING
 from mercato_server.contract.batch import Array
 from mercato_server.contract.fields import numpy_dtype
@@ -28,6 +28,10 @@ MAX_FAULTS = 16
 # A padded array may be this large, or this many times the bytes it was made of, whichever is more.
 PADDED_BYTES = 16 * 1024 * 1024
 PADDED_SHARE = 16
+
+# What an answer takes beside its values, generously: names, shapes, receipt, ids; and a string beside its bytes.
+_HEAD_BYTES = 4096
+_ITEM_BYTES = 6
 
 NAMES = {
     "bool": "BOOL", "int8": "INT8", "int16": "INT16", "int32": "INT32", "int64": "INT64", "uint8": "UINT8",
@@ -168,6 +172,7 @@ class SignatureCodec:
         self._required = frozenset(name for name, item in spec.inputs.items() if not item.optional)
         self._named_axes = _shared_axis_names(spec)
         self.free_inputs = _free_inputs(spec)
+        self._answer_row_bytes = _row_bytes(spec.outputs.values())
 
     def decode(self, tensors: Sequence[tensor_pb2.NamedTensor]) -> "Decoded":
         """Every input decoded and checked.
@@ -191,6 +196,12 @@ class SignatureCodec:
         """The wanted outputs in their wire form; all of them when none is named."""
         names = tuple(wanted) or self.outputs
         return [tensor_pb2.NamedTensor(name=n, tensor=self.outputs[n].encode(outputs[n])) for n in names]
+
+    def answer_bytes(self, rows: int) -> int | None:
+        """Most bytes that the outputs of so many rows can take; None when an output has no bound of its own."""
+        if self._answer_row_bytes is None:
+            return None
+        return _HEAD_BYTES + max(1, min(rows, self.spec.batch.max_rows)) * self._answer_row_bytes
 
     def check_wanted(self, names: Sequence[str]) -> None:
         """Refuse unknown and repeated output names. Raises InvalidRequest."""
@@ -231,6 +242,24 @@ class SignatureCodec:
                 faults.append(Violation(f"inputs.{name}", text))
         decoded.rows = sizes.get("batch", 1)
         return faults
+
+
+def _row_bytes(outputs: Iterable[Field]) -> int | None:
+    """Most bytes of one row of these fields on the wire."""
+    total = 0
+    for item in outputs:
+        cells = 1
+        for axis in item.row_axes:
+            if isinstance(axis, str):
+                return None
+            cells *= axis if isinstance(axis, int) else axis.max
+        if isinstance(item, Label):
+            total += cells * (max(len(name.encode()) for name in item.names) + _ITEM_BYTES)
+        elif isinstance(item, Tensor):
+            total += cells * NUMPY[item.dtype_name].itemsize
+        else:
+            return None
+    return total
 
 
 class Decoded:

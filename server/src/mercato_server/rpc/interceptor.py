@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 
 from mercato_server.contract.call import Call, StreamCall
-from mercato_server.errors import InvalidRequest
+from mercato_server.errors import DeadlineExpired, Draining, InvalidRequest
 from mercato_server.rpc import request_id
 from mercato_server.rpc.access import Access
 from mercato_server.rpc.observation import Observation
@@ -71,7 +71,7 @@ class Guard:
             self._observation.end(call, "OK")
             return answer
 
-        return grpc.stream_unary_rpc_method_handler(_reading(guarded))
+        return grpc.stream_unary_rpc_method_handler(self._reading(guarded))
 
     def stream(self, method: str, handler: StreamHandler) -> grpc.RpcMethodHandler[Any, Any]:
         """A bidirectional method of our own; the handler observes what happens inside the stream."""
@@ -88,8 +88,9 @@ class Guard:
             except Exception as error:
                 call.request_id = _id_of_refused(call)
                 status = to_status(error, call.request_id)
-                self._observation.begin(call)
-                self._observation.end(call, status[0].name)
+                if not isinstance(error, Draining):  # it refused nothing: every open stream ends so with the server
+                    self._observation.begin(call)
+                    self._observation.end(call, status[0].name)
                 await context.abort(*status)
 
         return grpc.stream_stream_rpc_method_handler(guarded)
@@ -106,10 +107,29 @@ class Guard:
         parse, serialize = _captured(handler.request_deserializer), handler.response_serializer
         if handler.unary_unary:
             behaviour = _guarded_unary(admit, handler.unary_unary)
-            return grpc.stream_unary_rpc_method_handler(_reading(behaviour), parse, serialize)
+            return grpc.stream_unary_rpc_method_handler(self._reading(behaviour), parse, serialize)
         if handler.unary_stream:
             return grpc.unary_stream_rpc_method_handler(_guarded_unary(admit, handler.unary_stream), parse, serialize)
         return grpc.stream_stream_rpc_method_handler(_guarded_stream(admit, handler.stream_stream), parse, serialize)
+
+    def _reading(self, behaviour: Any) -> Any:
+        """Read as a stream: grpc.aio never answers a unary call that ends before its message does.
+
+        A message that does not come whole is waited for until the caller's own deadline, else for the default.
+        """
+
+        async def reading(requests: object, context: Context) -> Any:
+            if context.time_remaining() is not None:
+                return await behaviour(await _next_message(context), context)
+            try:
+                async with asyncio.timeout(self._default_deadline):
+                    message = await _next_message(context)
+            except TimeoutError:
+                text = f"the message was not whole after {self._default_deadline:g} s, nothing was run"
+                await _abort(context, DeadlineExpired(text), "")
+            return await behaviour(message, context)
+
+        return reading
 
     def _call(self, method: str, request: bytes, context: Context) -> Call:
         remaining: float | None = context.time_remaining()
@@ -150,15 +170,6 @@ def _guarded_unary(admit: Admit, behaviour: Any) -> Any:
             await _abort(context, error, "")
 
     return guarded
-
-
-def _reading(behaviour: Any) -> Any:
-    """Read as a stream: grpc.aio never answers a unary call that ends before its message does."""
-
-    async def reading(requests: object, context: Context) -> Any:
-        return await behaviour(await _next_message(context), context)
-
-    return reading
 
 
 def _guarded_stream(admit: Admit, behaviour: Any) -> Any:

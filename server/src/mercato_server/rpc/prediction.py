@@ -4,6 +4,7 @@ import asyncio
 import time
 from weakref import WeakKeyDictionary
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 
 from mercato.v1 import prediction_pb2
@@ -23,15 +24,21 @@ from mercato_server.serving.catalog import Catalog, Version
 from mercato_server.serving.request import Answer, Request
 
 MAX_PRIORITY = 255
+# Seconds; a caller may ask for centuries, which no timer of the event loop takes.
+LONGEST_TIMER = 1e6
 
 
 class Prediction:
-    """The Predict method over one catalog. `max_fields` bounds the parts of one message."""
+    """The Predict method over one catalog.
 
-    def __init__(self, catalog: Catalog, access: Access, max_fields: int) -> None:
+    `max_fields` bounds the parts of one message, `max_bytes` an answer.
+    """
+
+    def __init__(self, catalog: Catalog, access: Access, max_fields: int, max_bytes: int) -> None:
         self._catalog = catalog
         self._access = access
         self._max_fields = max_fields
+        self._max_bytes = max_bytes
         self.gathering = Gathering()
         self._codecs: WeakKeyDictionary[Version, SignatureCodec] = WeakKeyDictionary()
 
@@ -48,19 +55,34 @@ class Prediction:
         finally:
             self.gathering.leave()
 
-    def submit(self, message: prediction_pb2.PredictRequest, call: Call) -> "Pending":
-        """Queue a request; the answer comes in the future of what is returned. Raises a RequestError."""
+    def submit(self, message: prediction_pb2.PredictRequest, call: Call, frame_bytes: int = 0) -> "Pending":
+        """Queue a request; the answer comes in the future of what is returned. Raises a RequestError.
+
+        `frame_bytes` of an answer's message are taken already.
+        """
         call.request_id = request_id.settled(message.request_id or call.metadata.get("x-request-id", ""))
-        name = message.model.name
-        self._access.check_model(call, name)
-        if name in self._catalog.models:
-            call.model = name
+        self._access.check_model(call, message.model.name)
+        call.model = self.known(message)
         version = self._version(message)
         call.version = version.number
         if version.default_deadline is not None and not call.bounded:
             call.deadline = call.started + version.default_deadline
         codec = self._codec(version)
-        return Pending(message, _request(message, codec, call), call, version, codec)
+        request = _request(message, codec, call)
+        return Pending(message, request, call, version, codec, self._max_bytes - frame_bytes)
+
+    def known(self, message: prediction_pb2.PredictRequest) -> str:
+        """The name of the request's model, "" when there is none of that name."""
+        return message.model.name if message.model.name in self._catalog.models else ""
+
+    def largest_answer(self, message: prediction_pb2.PredictRequest) -> int:
+        """Most bytes that the answer can take, from the signature and the shapes as they are claimed."""
+        sizes = [
+            self._codec(version).answer_bytes(_claimed_rows(message))
+            for version in self._catalog.models.get(message.model.name, {}).values()
+        ]
+        known = [self._max_bytes if size is None else size for size in sizes]
+        return min(max(known, default=0), self._max_bytes)
 
     async def settle_arrivals(self) -> None:
         """Return when every call that has arrived was admitted or refused."""
@@ -88,7 +110,7 @@ class Prediction:
 class Pending:
     """One accepted request: it has its permit and stands in the queue until `close`. Raises Overloaded."""
 
-    __slots__ = ("_call", "_codec", "_message", "_nbytes", "_timer", "_version", "future")
+    __slots__ = ("_call", "_codec", "_max_bytes", "_message", "_nbytes", "_timer", "_version", "future")
 
     def __init__(
         self,
@@ -97,6 +119,7 @@ class Pending:
         call: Call,
         version: Version,
         codec: SignatureCodec,
+        max_bytes: int,
     ) -> None:
         assert version.admission is not None and version.batcher is not None
         version.admission.take(request.nbytes, version.batcher.drain_seconds)
@@ -104,14 +127,20 @@ class Pending:
         self._call = call
         self._version = version
         self._codec = codec
+        self._max_bytes = max_bytes
         self._nbytes = request.nbytes
         self.future = version.batcher.submit(request)
         self._timer = self._deadline(request.deadline)
 
     def encode(self, answer: Answer) -> bytes:
-        """The answer as an encoded PredictResponse."""
+        """The answer as an encoded PredictResponse. Raises InvalidRequest for one that no message can hold."""
         self._call.receipt = answer.receipt
-        return _response(self._message, self._version, self._codec, answer, self._call.request_id)
+        encoded = _response(self._message, self._version, self._codec, answer, self._call.request_id)
+        if len(encoded) > self._max_bytes:
+            text = f"the answer takes {len(encoded)} bytes, expected at most {self._max_bytes}"
+            text += "; send fewer rows or name fewer outputs"
+            raise InvalidRequest.of("outputs", text, model=self._version.name)
+        return encoded
 
     def close(self) -> None:
         """Give the permit back; what has not been run is not run any more."""
@@ -125,7 +154,8 @@ class Pending:
     def _deadline(self, deadline: float) -> asyncio.TimerHandle | None:
         if self._call.bounded and deadline >= self._call.deadline:
             return None  # the transport cancels us
-        return self.future.get_loop().call_later(deadline - time.monotonic(), self._expire)
+        seconds = min(deadline - time.monotonic(), LONGEST_TIMER)
+        return self.future.get_loop().call_later(seconds, self._expire)
 
     def _expire(self) -> None:
         if not self.future.done():
@@ -164,7 +194,7 @@ def _request(message: prediction_pb2.PredictRequest, codec: SignatureCodec, call
     return Request(
         inputs=inputs,
         rows=decoded.rows,
-        deadline=_deadline(message, call.deadline, spec.name),
+        deadline=_deadline(message, call, spec.name),
         group=_group(codec, decoded, parameters),
         cost=_cost(spec, decoded) if spec.batch.max_cost else 0,
         nbytes=_held(decoded, call.request),
@@ -176,14 +206,30 @@ def _request(message: prediction_pb2.PredictRequest, codec: SignatureCodec, call
     )
 
 
-def _deadline(message: prediction_pb2.PredictRequest, deadline: float, model: str) -> float:
-    """The earlier of the call's own deadline and the request's timeout. Raises DeadlineExpired when it has passed."""
-    now = time.monotonic()
+def _deadline(message: prediction_pb2.PredictRequest, call: Call, model: str) -> float:
+    """The earlier of what the caller set: the call's own deadline and the request's timeout; else the default.
+
+    Raises InvalidRequest for a timeout that is none, DeadlineExpired when it has passed.
+    """
+    now, deadline = time.monotonic(), call.deadline
     if message.HasField("timeout"):
-        deadline = min(deadline, now + message.timeout.seconds + message.timeout.nanos / 1e9)
+        given = now + _seconds(message.timeout, model)
+        deadline = min(deadline, given) if call.bounded else given
     if deadline <= now:
         raise DeadlineExpired(f"model {model!r}: the deadline had passed on arrival, nothing was run", model=model)
     return deadline
+
+
+def _seconds(timeout: Duration, model: str) -> float:
+    if timeout.seconds < 0 or not 0 <= timeout.nanos < 10**9:
+        text = f"got {timeout.seconds} s and {timeout.nanos} ns, expected neither below 0 and less than 10^9 ns"
+        raise InvalidRequest.of("timeout", text, model=model)
+    return timeout.seconds + timeout.nanos / 1e9
+
+
+def _claimed_rows(message: prediction_pb2.PredictRequest) -> int:
+    """The first size of the longest input; no more rows can come to be run."""
+    return max((named.tensor.shape[0] for named in message.inputs if named.tensor.shape), default=1)
 
 
 def _group(codec: SignatureCodec, decoded: Decoded, parameters: dict[str, object]) -> tuple[object, ...]:

@@ -64,7 +64,7 @@ class DataServer:
         self._server = Server(port.options(limits.message_bytes, limits.connection_age))
         asks_callers = certificates is not None and certificates.asks_callers
         self._guard = Guard(limits.default_deadline, access, observation, principals if asks_callers else nobody)
-        self._prediction = Prediction(catalog, access, limits.fields)
+        self._prediction = Prediction(catalog, access, limits.fields, limits.message_bytes)
         self._streams = PredictStream(
             self._prediction, observation, max_fields=limits.fields, default_deadline=limits.default_deadline
         )

@@ -22,6 +22,9 @@ from mercato_server.serving.request import Answer
 MAX_IN_FLIGHT = 256
 MAX_HELD_BYTES = 64 * 1024 * 1024
 
+# What a PredictStreamResponse adds to its answer: the id, `last`, tags and lengths.
+FRAME_BYTES = 256
+
 Response = prediction_pb2.PredictStreamResponse
 _OK = Response.DESCRIPTOR.fields_by_name["ok"].number
 _ID_PATH = (
@@ -71,12 +74,10 @@ class PredictStream:
             raise InvalidRequest.of("request", "the bytes are not a valid PredictStreamRequest") from None
 
     def call(self, stream: Call) -> Call:
-        """One request of a stream. The stream's own deadline counts where its caller has set one."""
+        """One request of a stream: with the stream's own deadline where its caller has set one, else the default."""
         now = time.monotonic()
-        deadline = now + self._default_deadline
-        if stream.bounded:
-            deadline = min(deadline, stream.deadline)
-        return Call(stream.method, b"", stream.metadata, now, deadline, bounded=False, principals=stream.principals)
+        deadline = stream.deadline if stream.bounded else now + self._default_deadline
+        return Call(stream.method, b"", stream.metadata, now, deadline, stream.bounded, stream.principals)
 
 
 class Exchange:
@@ -90,7 +91,6 @@ class Exchange:
         self._room = asyncio.Event()
         self._in_flight = 0
         self._held = 0
-        self._largest_answer = 0
         self._reader: asyncio.Task[None] | None = None
         self._shut = False
 
@@ -168,24 +168,26 @@ class Exchange:
         if given in self._open:
             self._refuse(given, InvalidRequest.of("request_id", "a request with this id is open on the stream"))
             return
-        asked = Asked(given, message, self._method.call(self._stream.call), self._reserve(size))
+        prediction = self._method.prediction
+        reserved = self._reserve(max(size, prediction.largest_answer(message)))
+        asked = Asked(given, message, self._method.call(self._stream.call), reserved)
+        asked.call.model = prediction.known(message)
         self._open[given] = asked
         self._method.observation.begin(asked.call)
-        self._method.prediction.gathering.enter()
-        self._method.prediction.gathering.soon(partial(self._submit, asked))
+        prediction.gathering.enter()
+        prediction.gathering.soon(partial(self._submit, asked))
 
     def _reserve(self, size: int) -> int:
-        """Count a request in: what it holds, or what its answer will, going by the answers so far."""
-        reserved = max(size, self._largest_answer)
+        """Count a request in by what it holds, or by what its answer can hold."""
         self._in_flight += 1
-        self._held += reserved
-        return reserved
+        self._held += size
+        return size
 
     def _submit(self, asked: "Asked") -> None:
         if asked.is_done:
             return  # taken back before its turn
         try:
-            asked.pending = self._method.prediction.submit(asked.message, asked.call)
+            asked.pending = self._method.prediction.submit(asked.message, asked.call, FRAME_BYTES)
         except Exception as error:
             self._fail(asked, error)
         else:
@@ -214,7 +216,6 @@ class Exchange:
         if asked.pending is not None:
             asked.pending.close()
         self._method.observation.end(asked.call, code)
-        self._largest_answer = max(self._largest_answer, len(answer))
         self._held += max(0, len(answer) - asked.reserved)
         self._unsent.put_nowait((answer, max(asked.reserved, len(answer))))
 
