@@ -46,9 +46,10 @@ fix: .venv/.ready ## repair what ruff can, and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-fuzz: .venv/.ready ## fuzz the decoder of requests for 60 s; FUZZ="--seconds 600" for longer
+fuzz: .venv/.ready ## fuzz the decoder for 60 s, then a server with random requests; FUZZ="--seconds 600" for longer
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python $(PIP) --constraint constraints.txt --group fuzz
 	@$(BIN)/python -m tests.fuzz $(FUZZ)
+	@RANDOM_SEEDS=1 $(BIN)/pytest tests/server/bad/test_fuzz.py
 
 gen: .venv-gen/.ready ## write the generated half of mercato.v1
 	.venv-gen/bin/python protos/generate.py

@@ -1,4 +1,7 @@
-"""`make fuzz`: fuzz the decoder for a bounded time and print executions and findings; exit code 1 for findings."""
+"""`make fuzz`: fuzz the decoder for a bounded time and print executions and findings.
+
+Exit code 1 for findings, and where no more was executed than the seeds.
+"""
 
 import argparse
 import json
@@ -26,6 +29,11 @@ class Figures:
     edges: int
     findings: list[str]
 
+    @property
+    def idle(self) -> bool:
+        """Whether it ended before the first input that is no seed."""
+        return self.executions <= self.seeds
+
 
 def main() -> int:
     """Fuzz and print."""
@@ -40,7 +48,9 @@ def main() -> int:
     if figures.findings:
         sys.stderr.write(told[-8000:])
     sys.stdout.write((json.dumps(asdict(figures)) if asked.json else shown(figures)) + "\n")
-    return 1 if figures.findings else 0
+    if figures.idle:
+        sys.stderr.write("nothing was fuzzed: executions must exceed the seeds; give more --seconds or --runs\n")
+    return 1 if figures.findings or figures.idle else 0
 
 
 def fuzz(folder: Path, seconds: int, runs: int, seed: int) -> tuple[Figures, str]:

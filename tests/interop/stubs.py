@@ -93,7 +93,7 @@ def client_streaming(wire: Wire) -> Facts:
 
 def server_streaming(wire: Wire) -> Facts:
     stream = Stream(wire.channel)
-    stream.send(gated(-1, "slow"))
+    stream.send(gated(1, "slow"))
     stream.send(request(WIDE, tensor("x"), request_id="quick"))
     first = stream.next()
     stream.cancel("slow")
@@ -154,10 +154,7 @@ def cancel_after_first_response(wire: Wire) -> Facts:
 
 
 def timeout_on_sleeping_server(wire: Wire) -> Facts:
-    wire.prediction.Predict(
-        request(WIDE, tensor("x")), timeout=PATIENCE
-    )  # connected: the deadline is the model's alone
-    unary = wire.refused(PREDICT, gated(-1, "asleep").SerializeToString(), timeout=1.0)
+    unary = wire.refused(PREDICT, gated(1, "asleep").SerializeToString(), timeout=0.3)
     stream = Stream(wire.channel, timeout=0.3)
     stream.send(gated(1, "behind"))
     return {"unary": unary.code.name, "stream": ended(stream)}

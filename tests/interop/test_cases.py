@@ -78,8 +78,8 @@ def test_client_streaming(client: Client, server: Running) -> None:
 
 
 def test_server_streaming(client: Client, waiting: Waiting) -> None:
-    got = client("server_streaming", waiting.address)
-    waiting.free()
+    with waiting.asleep():
+        got = client("server_streaming", waiting.address)
     assert got == {"order": ["quick", "slow"], "code": "CANCELLED", "left": 0}
 
 
@@ -119,8 +119,8 @@ def test_cancel_after_first_response(client: Client, server: Running) -> None:
 
 
 def test_timeout_on_sleeping_server(client: Client, waiting: Waiting) -> None:
-    got = client("timeout_on_sleeping_server", waiting.address)
-    waiting.free()
+    with waiting.asleep():
+        got = client("timeout_on_sleeping_server", waiting.address)
     assert got == {"unary": "DEADLINE_EXCEEDED", "stream": "DEADLINE_EXCEEDED"}
 
 

@@ -19,11 +19,13 @@ ADDRESS = "localhost:8500"
 def test_the_program_prints_what_the_page_says(server: Running, tmp_path: Path) -> None:
     found = blocks(read(PAGE))
     (at,) = (number for number, block in enumerate(found) if block.language == "js")
-    assert found[at].text.count(ADDRESS) == 1 and '"protos"' in found[at].text
-    program = tmp_path / "program.mjs"
-    program.write_text(found[at].text.replace(ADDRESS, server.address), encoding="utf-8")
+    source, line, printed = found[at : at + 3]
+    assert line.text == f"node {source.title}\n"
+    assert source.text.count(ADDRESS) == 1 and '"protos"' in source.text
+    program = tmp_path / source.title
+    program.write_text(source.text.replace(ADDRESS, server.address), encoding="utf-8")
     (tmp_path / "node_modules").symlink_to(NODE / "node_modules")
-    assert script(program) == found[at + 1].text
+    assert script(program) == printed.text
 
 
 @pytest.mark.parametrize("body", re.findall(r"-d '(.+)' ", read(PAGE)))

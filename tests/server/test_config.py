@@ -97,6 +97,65 @@ def test_which_addresses_stay_on_the_machine(listen: str, is_loopback: bool) -> 
     assert config.is_loopback(listen) is is_loopback
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("MERCATO_TLS_CERTS", "MERCATO_TLS_CERTS is no setting; did you mean MERCATO_TLS_CERT"),
+        ("MERCATO_STRICKT", "MERCATO_STRICKT is no setting; did you mean MERCATO_STRICT"),
+        ("mercato_insecur", "mercato_insecur is no setting; did you mean MERCATO_INSECURE"),
+        ("MERCATO_PLUGIN__MERCATO_MADE__TOP", "MERCATO_PLUGIN__MERCATO_MADE__TOP is no setting"),
+        ("MERCATO_QQQQQQQQ", "MERCATO_QQQQQQQQ is no setting; unset it"),
+        ("MERCATO_", "MERCATO_ is no setting"),
+        ("MERCATO_PORT", "MERCATO_PORT is no setting"),
+        ("mercato_config", "mercato_config is no setting; did you mean MERCATO_CONFIG"),
+    ],
+)
+def test_a_variable_that_is_no_setting_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, told: str) -> None:
+    monkeypatch.setenv(name, "hush-hush")
+    with pytest.raises(ConfigError) as caught:
+        config.load()
+
+    assert str(caught.value).startswith(told) and "hush" not in str(caught.value)
+
+
+def test_all_variables_that_are_no_settings_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MERCATO_ACESS", "[]")
+    monkeypatch.setenv("MERCATO_TLS_KEYS", "key.pem")
+    with pytest.raises(ConfigError, match="MERCATO_ACESS is no setting.*; MERCATO_TLS_KEYS is no setting"):
+        config.load()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MERCATO_THREADS", "2"),
+        ("mercato_threads", "2"),
+        ("MERCATO_PLUGINS__MERCATO_MADE__TOP", "9"),
+        ("MERCATO_SERVICE_HOST", "192.0.2.1"),
+        ("MERCATO_SERVICE_PORT", "8500"),
+        ("MERCATO_SERVICE_PORT_GRPC", "8500"),
+        ("MERCATO_PORT", "tcp://192.0.2.1:8500"),
+        ("MERCATO_PORT_8500_TCP", "tcp://192.0.2.1:8500"),
+        ("MERCATO_METRICS_PORT_8501_TCP_ADDR", "192.0.2.1"),
+        ("MERCATOR", "x"),
+    ],
+)
+def test_variables_of_settings_and_of_services_beside_are_taken(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """A Kubernetes service called mercato puts its own variables into every pod beside it."""
+    monkeypatch.setenv(name, value)
+
+    config.load()
+
+
+@pytest.mark.parametrize("name", ["listen", "metrics_listen", "probe_listen"])
+@pytest.mark.parametrize("listen", ["::1:8500", ":::8500", "[::1:8500", "::1]:8500", "[]:1", "[localhost]:1", "a:b:1"])
+def test_an_ipv6_host_stands_in_brackets(name: str, listen: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{name}: got .*; an IPv6 host stands in brackets, as in \[::1\]:8500$"):
+        config.load(**{name: listen})
+
+
 # --- what fits together -----------------------------------------------------------------------------------------------
 
 CERT = {"tls_cert": Path("cert.pem"), "tls_key": Path("key.pem")}

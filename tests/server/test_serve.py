@@ -272,6 +272,9 @@ def test_sigterm_answers_what_was_accepted(start: Start, gate: Gate, gate_store:
         assert [next(watch).status for watch in watches[:2]] == [NOT_SERVING, NOT_SERVING]
         late = wire.refused(PREDICT, gated(3).SerializeToString())
         assert (late.code, late.reason) == (StatusCode.UNAVAILABLE, "DRAINING")
+        with pytest.raises(grpc.RpcError) as caught:
+            next(wire.health.Watch(health_pb2.HealthCheckRequest(), timeout=20))
+        assert failed(caught.value).code is StatusCode.UNAVAILABLE
 
         gate.open("run")
         for call, x in ((in_flight, -1), (queued, 2)):

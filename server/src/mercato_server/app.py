@@ -56,7 +56,8 @@ class App:
         )
         self._tracing = _tracing(settings.tracing)
         self._observation = Observation(self._tracing)
-        self._server = DataServer(self.catalog, limits, _access(settings), self._observation, _certificates(settings))
+        self._certificates = _certificates(settings)
+        self._server = DataServer(self.catalog, limits, _access(settings), self._observation, self._certificates)
         self._probe: ProbeServer | None = None
         self._metrics: MetricsPort | None = None
         self.catalog.listeners.append(self._announce)
@@ -114,7 +115,12 @@ class App:
         self.metrics_port = self._metrics.port
 
     def _facts(self) -> Facts:
-        return facts(self.catalog, exports_failed=self._lifecycle.exports_failed, streams=self._server.open_streams())
+        return facts(
+            self.catalog,
+            exports_failed=self._lifecycle.exports_failed,
+            streams=self._server.open_streams(),
+            expiry=self._certificates.expiry if self._certificates else None,
+        )
 
     def _resources_of(self, model: str) -> Resources:
         """What one model is given: what all get, but for its overrides."""

@@ -1,5 +1,6 @@
 """Settings: frozen, read once from flags, the environment and mercato.toml, in that order of precedence."""
 
+import difflib
 import ipaddress
 import json
 import os
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from packaging.utils import canonicalize_name
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -28,10 +29,20 @@ from mercato_server.errors import ConfigError
 DEFAULT_FILE = "mercato.toml"
 MAX_FILE_BYTES = 1 << 20
 MAX_PORT = 65_535
-PLUGIN_PREFIX = "MERCATO_PLUGINS__"
+PREFIX = "MERCATO_"
+FILE_VARIABLE = f"{PREFIX}CONFIG"
+PLUGIN_PREFIX = f"{PREFIX}PLUGINS__"
 OFF = "off"
 ANY = "*"
 _METHOD = re.compile(r"[\w.]+/\w+")
+# Kubernetes tells every pod of the services beside it: of one called mercato, MERCATO_PORT=tcp://192.0.2.1:8500.
+_SERVICE = re.compile(r"MERCATO_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)=|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?=|PORT=\w+://).*")
+_ADDRESSES = {
+    "listen": f"host:port with a port from 0 to {MAX_PORT}",
+    "metrics_listen": f"host:port with a port from 0 to {MAX_PORT}, or {OFF!r}",
+    "probe_listen": f"host:port on a loopback address, or {OFF!r}",
+}
+_BRACKETS = "; an IPv6 host stands in brackets, as in [::1]:8500"
 
 
 def default_store() -> Path:
@@ -57,6 +68,7 @@ OneOrMany = Annotated[
     ),
 ]
 
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 ProviderName = Literal["auto", "cpu", "cuda", "tensorrt"]
 
 
@@ -135,21 +147,14 @@ class Settings(BaseSettings):
     threads: int = Field(0, ge=0, description="Cores that one run may use; 0 = the container's limit.")
     max_message_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="Largest message in either direction.")
     max_message_fields: int = Field(65_536, ge=64, description="Most protobuf fields in one message.")
-    default_deadline: float = Field(
-        30.0, gt=0, allow_inf_nan=False, description="Seconds granted to a caller that sets no deadline."
-    )
+    default_deadline: Finite = Field(30.0, gt=0, description="Seconds granted to a caller that sets no deadline.")
     max_requests: int = Field(1024, ge=1, description="Requests of one model in flight before callers are refused.")
     max_request_bytes: int = Field(
         256 * 1024 * 1024, ge=1024, description="Bytes of one model's requests in flight before callers are refused."
     )
-    drain_seconds: float = Field(
-        30.0, ge=0, allow_inf_nan=False, description="Longest wait on SIGTERM for requests that were accepted."
-    )
-    connection_age: float = Field(
-        300.0,
-        ge=0,
-        allow_inf_nan=False,
-        description="Seconds after which a connection is asked to reconnect; 0 = never.",
+    drain_seconds: Finite = Field(30.0, ge=0, description="Longest wait on SIGTERM for requests that were accepted.")
+    connection_age: Finite = Field(
+        300.0, ge=0, description="Seconds after which a connection is asked to reconnect; 0 = never."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "WARNING", description="Least level that is logged."
@@ -161,25 +166,13 @@ class Settings(BaseSettings):
     plugins: dict[str, dict[str, Any]] = Field({}, description="Settings of plugins, by distribution name.")
     models: dict[str, ModelSettings] = Field({}, description="Overrides of models, by model name.")
 
-    @field_validator("listen")
+    @field_validator("listen", "metrics_listen", "probe_listen")
     @classmethod
-    def _check_listen(cls, listen: str) -> str:
-        if not _is_address(listen):
-            raise ValueError(f"got {listen!r}, expected host:port with a port from 0 to {MAX_PORT}")
-        return listen
-
-    @field_validator("metrics_listen")
-    @classmethod
-    def _check_metrics_listen(cls, listen: str) -> str:
-        if listen != OFF and not _is_address(listen):
-            raise ValueError(f"got {listen!r}, expected host:port with a port from 0 to {MAX_PORT}, or {OFF!r}")
-        return listen
-
-    @field_validator("probe_listen")
-    @classmethod
-    def _check_probe_listen(cls, listen: str) -> str:
-        if listen != OFF and not (_is_address(listen) and is_loopback(listen)):
-            raise ValueError(f"got {listen!r}, expected host:port on a loopback address, or {OFF!r}")
+    def _check_address(cls, listen: str, info: ValidationInfo) -> str:
+        is_off = listen == OFF and info.field_name != "listen"
+        is_open = info.field_name == "probe_listen" and not is_loopback(listen)
+        if not is_off and (is_open or not _is_address(listen)):
+            raise ValueError(f"got {listen!r}, expected {_ADDRESSES[str(info.field_name)]}{_BRACKETS}")
         return listen
 
     @classmethod
@@ -274,12 +267,23 @@ def is_loopback(listen: str) -> bool:
 def _is_address(listen: str) -> bool:
     host, colon, port = listen.rpartition(":")
     # gRPC takes a port beyond 65535 modulo 65536, and no port at all as 443.
-    return bool(host and colon) and port.isascii() and port.isdigit() and int(port) <= MAX_PORT
+    return bool(host and colon) and _is_host(host) and port.isascii() and port.isdigit() and int(port) <= MAX_PORT
+
+
+def _is_host(host: str) -> bool:
+    """An IPv6 address in brackets, or anything without a colon and brackets; it is not looked up."""
+    if not set(host) & set(":[]"):
+        return True
+    try:
+        return host[0] + host[-1] == "[]" and bool(ipaddress.IPv6Address(host[1:-1]))
+    except ValueError:
+        return False
 
 
 def load(**flags: Any) -> Settings:
-    """The settings; `flags` that are None are not given. Raises ConfigError naming the setting."""
+    """The settings; `flags` that are None are not given. Raises ConfigError naming the setting or the variable."""
     given = {name: value for name, value in flags.items() if value is not None}
+    _check_environment()
     _check_file()
     try:
         return Settings(**given)
@@ -291,8 +295,27 @@ def load(**flags: Any) -> Settings:
         raise ConfigError(f"{error}: tables are written as JSON in the environment") from None
 
 
+def _check_environment() -> None:
+    """Refuse misspelt variables: what they were to protect would stay open."""
+    settings = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
+    strays = [
+        name
+        for name, value in sorted(os.environ.items())
+        if name.upper().startswith(PREFIX)
+        and not (name.upper() in settings or name == FILE_VARIABLE or name.startswith(PLUGIN_PREFIX))
+        and not _SERVICE.fullmatch(f"{name}={value}")
+    ]
+    if strays:
+        raise ConfigError("; ".join(f"{name} is no setting; {_nearest(name, settings)}" for name in strays))
+
+
+def _nearest(name: str, settings: list[str]) -> str:
+    close = difflib.get_close_matches(name.upper(), [*settings, FILE_VARIABLE], cutoff=0.8)
+    return f"did you mean {' or '.join(close)}?" if close else "unset it"
+
+
 def _file() -> Path:
-    return Path(os.environ.get("MERCATO_CONFIG") or DEFAULT_FILE)
+    return Path(os.environ.get(FILE_VARIABLE) or DEFAULT_FILE)
 
 
 def _check_file() -> None:
@@ -304,7 +327,7 @@ def _check_file() -> None:
             raise ConfigError(f"{path.name} begins with a byte order mark; save it as UTF-8 without one")
         tomllib.loads(text)
     except FileNotFoundError:
-        if os.environ.get("MERCATO_CONFIG"):
+        if os.environ.get(FILE_VARIABLE):
             raise ConfigError("the file that MERCATO_CONFIG names does not exist") from None
     except OSError as error:
         raise ConfigError(f"{path.name} cannot be read: {error.strerror}; expected a TOML file") from None

@@ -74,7 +74,7 @@ export const client_streaming = (wire) =>
 
 export async function server_streaming(wire) {
   const stream = wire.stream();
-  stream.send(gated(-1, "slow"));
+  stream.send(gated(1, "slow"));
   stream.send(wide([1], [1, 1], { request_id: "quick" }));
   const first = await stream.next();
   stream.cancelId("slow");
@@ -136,8 +136,7 @@ export async function cancel_after_first_response(wire) {
 }
 
 export async function timeout_on_sleeping_server(wire) {
-  await wire.predict(wide([1], [1, 1])); // connected: the deadline is the model's alone
-  const unary = code(await wire.refused(gated(-1, "asleep"), { seconds: 1 }));
+  const unary = code(await wire.refused(gated(1, "asleep"), { seconds: 0.3 }));
   const stream = wire.stream(0.3);
   stream.send(gated(1, "behind"));
   return { unary, stream: await stream.code() };

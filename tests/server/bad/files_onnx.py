@@ -209,6 +209,7 @@ ROWS = [
     Row(81, "data in the model itself", external(MODEL), "names itself as the file of its weights"),
     Row(81, "data as hard link", linked(os.link), "", code=""),
     Row(81, "weight of 2^65 elements", shaped(2**62, 8), "weight 'w' of shape [4611686018427387904, 8]"),
+    Row(81, "weight of 40000 dimensions", shaped(*[2**62] * 40_000), "weight 'w' of 40000 dimensions, expected at mo"),
     Row(81, "weight of negative size", shaped(-1, 4), "weight 'w' of shape [-1, 4]"),
     Row(81, "weight with too few bytes", shaped(1, 4, raw=b"\0" * 12), "with 12 bytes, its shape and type need 16"),
     Row(81, "weight of no type", wrote(model(weights=[

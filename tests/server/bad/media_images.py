@@ -132,6 +132,52 @@ def jpeg_claiming(width: int, height: int) -> Make:
     return changed(JPEG, change)
 
 
+def header_twice(data: bytes) -> bytes:
+    """A PNG of one pixel, until its second header is read."""
+    small = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0))
+    large = chunk(b"IHDR", struct.pack(">IIBBBBB", 9000, 9000, 8, 2, 0, 0, 0))
+    return data[:8] + small + large + data[33:]
+
+
+def behind_frame(marker: int) -> Make:
+    """A JPEG with a second frame of 9000 x 9000 behind its first, under a marker."""
+
+    def change(data: bytes) -> bytes:
+        at = data.index(b"\xff\xc0")
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        frame = data[at + 4 : at + 5] + struct.pack(">HH", 9000, 9000) + data[at + 9 : end]
+        return data[:end] + bytes([0xFF, marker]) + data[at + 2 : at + 4] + frame + data[end:]
+
+    return changed(JPEG, change)
+
+
+def hidden_frame(data: bytes) -> bytes:
+    """A JPEG with a frame of 9000 x 9000 in a segment that some readers step over and others read."""
+    at = data.index(b"\xff\xda")
+    frame = b"\xff\xc0\0\x0b\x08" + struct.pack(">HH", 9000, 9000) + b"\1\1\x11\0"
+    return data[:at] + b"\xff\xf0" + struct.pack(">H", len(frame) + 2) + frame + data[at:]
+
+
+def canvas(width: int, height: int) -> Make:
+    """A WebP whose canvas claims another size than its frame has."""
+    sizes = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    return changed(saved("WEBP", exif=b"Exif\0\0abc"), lambda data: data[:24] + sizes + data[30:])
+
+
+def canvas_twice(data: bytes) -> bytes:
+    return resized(data[:30] + data[12:24] + (999).to_bytes(3, "little") * 2 + data[30:])
+
+
+def resized(data: bytes) -> bytes:
+    """A WebP with its length put right."""
+    return data[:4] + struct.pack("<I", len(data) - 8) + data[8:]
+
+
+def unnamed_parts(data: bytes) -> bytes:
+    """A WebP with a thousand chunks before its frame."""
+    return resized(data[:30] + b"none\1\0\0\0xx" * 1000 + data[30:])
+
+
 def zipped(make: Make) -> Make:
     """The picture, which is a ZIP file as well."""
 
@@ -152,6 +198,7 @@ def noise() -> bytes:
 
 
 JPEG, PNG, WEBP = saved("JPEG"), saved("PNG"), saved("WEBP")
+EXTENDED = saved("WEBP", exif=b"Exif\0\0abc")
 TEXT = chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(1 << 20), 9))
 PROFILE = chunk(b"iCCP", b"k\0\0" + zlib.compress(bytes(64 << 20), 9))
 TURNED = Picture.Exif()
@@ -165,6 +212,15 @@ ROWS = [
     Row(85, "PNG of a pixel too many", saved("PNG", "1", (1_000_001, 1)), "has 1000001 x 1 pixels"),
     Row(85, "PNG without a size", claiming(0, 7), "is a png file without a size"),
     Row(85, "JPEG without a height", jpeg_claiming(9, 0), "is a jpeg file without a size"),
+    Row(85, "PNG with two headers", changed(PNG, header_twice), "is a png file with two headers"),
+    Row(85, "JPEG with two frames", behind_frame(0xC0), "is a jpeg file with two frames"),
+    Row(85, "JPEG with frames of two kinds", behind_frame(0xC2), "is a jpeg file with two frames"),
+    Row(85, "JPEG of several resolutions", behind_frame(0xDE), "with segment 0xDE before its pixels"),
+    Row(85, "JPEG with a frame in a segment", changed(JPEG, hidden_frame), "with segment 0xF0 before its pixels"),
+    Row(85, "WebP with a small canvas", canvas(1, 1), "is a webp file of 1 x 1 pixels with a frame of 31 x 17"),
+    Row(85, "WebP with a large canvas", canvas(99, 99), "is a webp file of 99 x 99 pixels with a frame of 31 x 17"),
+    Row(85, "WebP with two canvases", changed(EXTENDED, canvas_twice), "is a webp file with two headers"),
+    Row(85, "a thousand chunks in a WebP", changed(EXTENDED, unnamed_parts), "has more than 256 chunks before"),
     Row(85, "bomb of pixels", saved("PNG", "1", (20_000, 20_000)), "has 20000 x 20000 pixels"),
     Row(85, "bomb in text chunks", with_chunks(*[TEXT] * 300), "more than 256 chunks before its pixels"),
     Row(85, "bomb in a colour profile", with_chunks(PROFILE), "inputs.photo[0]: cannot be decoded"),
@@ -174,7 +230,8 @@ ROWS = [
     Row(85, "animated PNG", frames("PNG", 20), "is an animated png, expected one frame"),
     Row(85, "animated GIF of 10^4 frames", frames("GIF", 10_000), NONE_OF),
     Row(85, "JPEG cut in its header", changed(JPEG, lambda data: data[:40]), "ends within its header"),
-    Row(85, "JPEG cut in its pixels", changed(JPEG, lambda data: data[:-40]), "is a jpeg file that is cut short"),
+    Row(85, "JPEG cut before its pixels", changed(JPEG, lambda data: data[:-40]), "ends within its header"),
+    Row(85, "JPEG cut in its pixels", changed(JPEG, lambda data: data[:-4]), "is a jpeg file that is cut short"),
     Row(85, "PNG cut in its header", changed(PNG, lambda data: data[:20]), "ends within its header"),
     Row(85, "PNG cut in its pixels", changed(PNG, lambda data: data[:-20]), CUT_OR_MORE),
     Row(85, "WebP cut in its header", changed(WEBP, lambda data: data[:14]), "webp file"),
@@ -197,6 +254,8 @@ ROWS = [
     Row(85, "PNG", PNG),
     Row(85, "WebP", WEBP),
     Row(85, "WebP without loss", saved("WEBP", "RGBA", lossless=True)),
+    Row(85, "WebP with metadata", EXTENDED),
+    Row(85, "WebP with transparency", saved("WEBP", "RGBA", exif=b"Exif\0\0abc", icc_profile=b"odd")),
     Row(85, "progressive JPEG", saved("JPEG", progressive=True)),
     Row(85, "CMYK", saved("JPEG", "CMYK")),
     Row(85, "16 bits", saved("PNG", "I;16")),

@@ -65,14 +65,14 @@ TITLES = {
     73: "request ids with newline, escapes, NUL, 1 MiB",
     74: "priorities 256, 2^32-1, 2^64-1",
     75: "a model that failed; a server that drains",
-    79: "cancel after 0, 1, 10 and 100 ms; cancel after the answer",
+    79: "cancel at once; while the model runs; after the answer",
     80: "deadlines of 1 µs and 1 ms, passed, none; `timeout` 0, negative, 2^63-1 s, nanoseconds out of range",
 }
 # What is about a course of events: requests tried, and what came of them.
 EVENTS = {
     36: ("-", "no request has a field of that type"),
     75: ("+ drain", "DRAINING"),
-    79: ("1040", "CANCELLED, or answered"),
+    79: ("1401", "CANCELLED, or answered"),
     80: ("+ 101", "DEADLINE_EXCEEDED without details, or answered"),
 }
 

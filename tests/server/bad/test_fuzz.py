@@ -1,6 +1,7 @@
 """Requests that nobody thought of: only statuses of the contract come back, and they tell nothing of the inside."""
 
 import ctypes
+import os
 import tracemalloc
 from typing import Any
 
@@ -21,8 +22,10 @@ from mercato.v1 import prediction_pb2
 from mercato_server.rpc.prediction import parse
 
 ALWAYS = {StatusCode.OK, StatusCode.INVALID_ARGUMENT, StatusCode.NOT_FOUND, StatusCode.RESOURCE_EXHAUSTED}
+# `make fuzz` asks for other requests each time; the suite sends the same ones.
+RANDOM = "RANDOM_SEEDS" in os.environ
 ONCE = settings(
-    derandomize=True, deadline=None, database=None, max_examples=200, suppress_health_check=list(HealthCheck)
+    derandomize=not RANDOM, deadline=None, database=None, max_examples=200, suppress_health_check=list(HealthCheck)
 )
 
 

@@ -1,11 +1,12 @@
 """Every bad request against a running server: its status, and a server that lives, answers right and has not grown."""
 
 import inspect
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 from google.protobuf.descriptor import Descriptor
 from google.rpc import error_details_pb2
@@ -16,7 +17,7 @@ from tests.server.bad.messages import GOOD, INVALID, MILLION, Row, kinds, nested
 from tests.server.bad.messages_page import ROWS
 from tests.server.bad.messages_plugin import BROKEN, DISTRIBUTION
 from tests.server.calls import PREDICT, PRICING, Failed, Wire, failed, pricing, request, tensor, texts
-from tests.server.gate import install
+from tests.server.gate import GATE, Gate, install
 from tests.server.running import Running, environment
 
 from mercato.v1 import catalog_pb2, prediction_pb2
@@ -30,6 +31,10 @@ KEPT = 4 * 16 * MIB
 # A message of up to 16 MiB is held as bytes by gRPC, once more by Python, and parsed.
 COPIES = 3
 PARSED = 48 * MIB
+# What a request under a million bytes takes when it has been sent before: 15 bytes a byte at most were measured (the
+# same output 60 000 times) and 60 KiB for requests under 100 kB, beside the steps of 2 MiB in which glibc takes pages.
+EXPANSION = 40
+STEPS = 4 * MIB
 
 
 @dataclass(frozen=True)
@@ -77,12 +82,22 @@ def shared(server: Running, channel: grpc.Channel) -> Site:
 
 
 @pytest.fixture(scope="module")
-def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The server of the odd plugin; few permits, so that lost ones would show."""
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
+    """The gate of the odd server's test.gate."""
+    made = Gate(tmp_path_factory.mktemp("odd-gate") / "gate")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory, gate: Gate) -> Iterator[Site]:
+    """The server of the odd plugin and of the gate; few permits, so that lost ones would show."""
     folder = tmp_path_factory.mktemp("odd")
+    install(folder / "site", "mercato-gate", GATE)
     site = install(folder / "site", DISTRIBUTION, inspect.getsource(messages_plugin))
-    variables = {"PYTHONPATH": site, "ODD": str(folder), "MERCATO_MAX_REQUESTS": "256"}
-    running = Running(folder / "store", folder / "work", environment(folder / "home", (DISTRIBUTION,), **variables))
+    variables = {"PYTHONPATH": site, "ODD": str(folder), "GATE": str(gate.folder), "MERCATO_MAX_REQUESTS": "256"}
+    plugins = (DISTRIBUTION, "mercato-gate")
+    running = Running(folder / "store", folder / "work", environment(folder / "home", plugins, **variables))
     try:
         states = {model["model"]: model["state"] for model in running.ready()["models"]}
         assert states.pop(BROKEN) == "FAILED" and set(states.values()) == {"AVAILABLE"}, running.log
@@ -116,6 +131,8 @@ def assert_discreet(text: str) -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.number} {row.name}".encode("ascii", "replace").decode())
 def test_row(row: Row, site: Site) -> None:
+    if len(row.data) < MILLION:
+        attempt(site.wire, row)  # what is made once, by the first of its kind, is not the request's
     before = site.running.memory()
     site.running.forget_peak()
     got = attempt(site.wire, row)
@@ -125,7 +142,12 @@ def test_row(row: Row, site: Site) -> None:
     else:
         assert isinstance(got, Failed), "it was answered"
         check(row, got)
-    assert site.running.peak() - before < PARSED + COPIES * len(row.data)
+    assert site.running.peak() - before < allowed(len(row.data))
+
+
+def allowed(size: int) -> int:
+    """Bytes that a request of `size` bytes may take while it is read."""
+    return STEPS + EXPANSION * size if size < MILLION else PARSED + COPIES * size
 
 
 def test_rows_have_names_of_their_own() -> None:
@@ -235,8 +257,8 @@ def test_in_a_stream_every_row_has_its_error_and_the_stream_goes_on(shared: Site
         assert named[f"good{place}"].HasField("ok")
         if row.code is StatusCode.OK:
             assert row.holds(named[f"row{place}"].ok)
-        else:  # what cannot be read has no id
-            check(row, in_band(named["" if row.fields == ("request",) else f"row{place}"]))
+        else:  # the id stands first: it is told even where the rest cannot be read
+            check(row, in_band(named[f"row{place}"]))
     shared.check()
 
 
@@ -252,18 +274,36 @@ def in_band(answer: prediction_pb2.PredictStreamResponse) -> Failed:
 # --- states, cancels, deadlines ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("milliseconds", [0, 1, 10, 100])
-def test_cancels_leave_nothing_behind(shared: Site, odd: Site, milliseconds: int) -> None:
+def test_cancels_leave_nothing_behind(shared: Site, odd: Site) -> None:
     """Number 79; the odd server has 256 permits, so lost ones would refuse a later round."""
     long = texts(b"shoe " * 60).SerializeToString()
-    for place, data, count in ((odd, odd.good, 120), (shared, GOOD, 120), (shared, long, 20)):
-        calls = [place.wire.channel.unary_unary(PREDICT).future(data, timeout=60) for _ in range(count)]
-        threading.Event().wait(milliseconds / 1000)
-        for call in calls:
-            call.cancel()
-        codes = {call.code() for call in calls}
-        assert codes <= {StatusCode.CANCELLED, StatusCode.OK}
+    for place, data, count in ((odd, odd.good, 120), (shared, GOOD, 120), (shared, long, 20)) * 4:
+        codes = cancelled(begun(place, data, count))
+        assert StatusCode.CANCELLED in codes <= {StatusCode.CANCELLED, StatusCode.OK}
         place.check()
+
+
+def test_cancels_while_a_model_runs_leave_nothing_behind(odd: Site, gate: Gate) -> None:
+    """Number 79: one call runs, the others wait behind it; more in all than there are permits."""
+    waits = request("test.gate", tensor("x", data=np.float32(-1).tobytes())).SerializeToString()
+    for _ in range(3):
+        running = begun(odd, waits, 1)
+        gate.reached("run")
+        behind = begun(odd, request("test.gate", tensor("x")).SerializeToString(), 119)
+        assert cancelled(running + behind) == {StatusCode.CANCELLED}
+        gate.open("run")
+        odd.check()
+
+
+def begun(place: Site, data: bytes, count: int) -> list[Any]:
+    return [place.wire.channel.unary_unary(PREDICT).future(data, timeout=60) for _ in range(count)]
+
+
+def cancelled(calls: list[Any]) -> set[StatusCode]:
+    """The codes of the calls, cancelled here; the latest first, which has had the least time to be answered."""
+    for call in reversed(calls):
+        call.cancel()
+    return {call.code() for call in calls}
 
 
 def test_a_cancel_after_the_answer_changes_nothing(shared: Site) -> None:

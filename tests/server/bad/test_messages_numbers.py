@@ -12,7 +12,7 @@ from tests.docs.pages import ROOT, read, sections
 from tests.server.bad.memory import CALLS
 from tests.server.bad.messages_page import SECTIONS, section
 from tests.server.bad.test_fuzz import ONCE, PER_FIELD
-from tests.server.bad.test_messages import COPIES, KEPT, MIB, PARSED
+from tests.server.bad.test_messages import COPIES, EXPANSION, KEPT, MIB, PARSED, STEPS
 
 BAD = "tests/server/bad"
 # Numbers that are about a course of events rather than one request.
@@ -94,5 +94,6 @@ def test_the_document_states_the_bounds_that_are_tested() -> None:
     text = read(PAGE)
     assert f"at most {KEPT // MIB} MiB more" in text
     assert f"at most {PARSED // MIB} MiB and three times" in text and COPIES == 3
+    assert f"for a smaller one {STEPS // MIB} MiB and {EXPANSION} times" in text
     assert f"at most {PER_FIELD} bytes of memory a field" in text
     assert f"{CALLS // 1000} 000 mixed" in text and f"{ONCE.max_examples} calls and {ONCE.max_examples} streams" in text

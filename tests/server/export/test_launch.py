@@ -25,6 +25,24 @@ class Settings:
     mode: str = setting("good", doc="what build does")
     token: Secret = setting(Secret(""), doc="a secret", build=False)
 
+EVENTS = {
+    "long": b"x" * (1 << 21),
+    "garbage": b"{\\xff}",
+    "deep": b"[" * 100_000,
+    "number": b"7",
+    "nameless": b"{}",
+    "progress": b'{"event": "progress", "step": "build"}',
+    "digits": b"9" * 9999,
+}
+
+def send(event):
+    # Where the export process writes its own lines.
+    for descriptor in range(3, 64):
+        try:
+            os.write(descriptor, event + b"\\n")
+        except OSError:
+            pass
+
 class Tiny(Model):
     settings = Settings
     spec = ModelSpec(name="shop.tiny", inputs={"x": Tensor("float32", ("batch", 2))},
@@ -38,6 +56,8 @@ class Tiny(Model):
             os.kill(os.getpid(), 9)
         if ctx.settings.mode == "leave":
             os._exit(3)
+        if ctx.settings.mode in EVENTS:
+            send(EVENTS[ctx.settings.mode])
         if ctx.settings.mode == "hang":
             open(os.environ["HANG_PIPE"]).read()
         import torch
@@ -90,6 +110,12 @@ async def test_the_process_exports_and_a_second_one_uses_what_it_published(reque
 )
 async def test_a_process_that_dies_without_a_word_is_told(request_for: ExportRequest, mode: str, told: str) -> None:
     with pytest.raises(ExportFailed, match=f"'shop.tiny': the export process {told}"):
+        await export_model(with_mode(request_for, mode), lambda progress: None)
+
+
+@pytest.mark.parametrize("mode", ["long", "garbage", "deep", "number", "nameless", "progress", "digits"])
+async def test_an_event_that_is_none_fails_the_export(request_for: ExportRequest, mode: str) -> None:
+    with pytest.raises(ExportFailed, match="export of model 'shop.tiny': the export process sent what is no event"):
         await export_model(with_mode(request_for, mode), lambda progress: None)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import grpc.aio
 import pytest
 from hyperframe.frame import Frame, PingFrame, SettingsFrame
-from tests.server.bad.wire_peer import PREFACE
+from tests.server.bad.wire_peer import PREFACE, Peer, Reply, call
 from tests.server.security.conftest import ORDERS
 from tests.server.security.secured import Files, Secured
 
@@ -21,6 +21,7 @@ from mercato_server.rpc.core import Server
 from mercato_server.rpc.tls import Certificates, TlsFiles
 
 SHORT = 1
+REFUSED = (7, 11)  # REFUSED_STREAM, ENHANCE_YOUR_CALM
 
 
 @asynccontextmanager
@@ -59,6 +60,22 @@ def received(bound: int, sent: bytes) -> bytes:
     with socket.create_connection(("127.0.0.1", bound), timeout=60) as connection:
         connection.sendall(sent)
         return b"".join(iter(lambda: connection.recv(4096), b""))
+
+
+@pytest.mark.parametrize("polite", [True, False], ids=["settings acknowledged", "settings ignored"])
+async def test_the_calls_of_a_connection_are_bounded(polite: bool) -> None:
+    async with echo() as bound:
+        reply = await asyncio.to_thread(one_call_too_many, f"127.0.0.1:{bound}", polite)
+    assert reply.reset in REFUSED
+
+
+def one_call_too_many(address: str, polite: bool) -> Reply:
+    """Calls whose messages never come; what becomes of the last."""
+    with Peer(address, {}, polite=polite) as peer:
+        last = 2 * port.MAX_STREAMS + 1
+        for stream in range(1, last + 1, 2):
+            peer.open(stream, call(path=b"/Echo/Many"))
+        return peer.reply(last)
 
 
 def frames(data: bytes) -> list[Frame]:

@@ -1,16 +1,23 @@
 """Certificates change while a server runs: new connections get the new one, open ones live on."""
 
-from collections.abc import Iterator
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from grpc import StatusCode
 from tests.server.calls import PREDICT, pricing
 from tests.server.conftest import Start
-from tests.server.security.authority import Authority
+from tests.server.security.authority import FOR_SERVERS, Authority, Issued
 from tests.server.security.secured import Files, Secured, replace
+from tests.server.telemetry.scraping import scraped
 
 from mercato_server.errors import ConfigError
+from mercato_server.rpc import tls
 from mercato_server.rpc.tls import Certificates, TlsFiles
 
 GOOD = pricing([[4.0]]).SerializeToString()
@@ -43,6 +50,20 @@ def test_new_connections_get_the_new_certificate_and_open_ones_live_on(rotating:
         with rotating.wire(caller) as new:
             assert new.price(4.0) == pytest.approx(8.0, abs=0.01)
     assert rotating.running.log == ""
+
+
+def test_the_expiry_of_the_certificate_in_use_can_be_scraped(rotating: Secured) -> None:
+    assert scraped_expiry(rotating) == pytest.approx(time.time() + 86_400, abs=600)
+    rotating.files.put(rotating.files.authority.issue("localhost", usage=FOR_SERVERS, days=(-1, 3)))
+    rotating.serial()
+    assert scraped_expiry(rotating) == pytest.approx(time.time() + 3 * 86_400, abs=600)
+
+
+def scraped_expiry(server: Secured) -> float:
+    page = scraped(server.listening["metrics_port"])
+    found = re.search(r"^mercato_tls_certificate_expiry_timestamp_seconds (\S+)$", page, re.MULTILINE)
+    assert found is not None, page
+    return float(found[1])
 
 
 def test_authorities_of_callers_change_too(rotating: Secured) -> None:
@@ -153,3 +174,96 @@ def test_a_key_that_grpc_clients_do_not_take_is_refused(files: Files, kind: str)
 def test_a_key_that_grpc_clients_take_is_used(files: Files, kind: str) -> None:
     files.put(files.authority.issue("localhost", kind=kind))
     assert certificates(files).asks_callers
+
+
+def test_a_file_that_becomes_a_pipe_holds_up_no_handshake(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = certificates(files)
+    found = files.key.stat()
+    files.key.unlink()
+    os.mkfifo(files.key)
+    real = Path.stat
+    monkeypatch.setattr(Path, "stat", lambda path, **how: found if path == files.key else real(path, **how))
+    files.cert.touch()
+
+    assert in_time(kept.changed) is None
+
+
+def test_the_pair_is_checked_as_it_was_read(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, check = certificates(files), tls._check_pair
+
+    def late(*read: Any) -> None:
+        files.key.unlink()
+        os.mkfifo(files.key)
+        check(*read)
+
+    monkeypatch.setattr(tls, "_check_pair", late)
+    files.put(files.authority.server())
+    assert in_time(kept.changed) is None
+
+
+def in_time(asked: Callable[[], object]) -> object:
+    """What is answered, by a thread that the test can leave behind."""
+    answers: list[object] = []
+    thread = threading.Thread(target=lambda: answers.append(asked()), daemon=True)
+    thread.start()
+    thread.join(10)
+    assert answers, "it blocks"
+    return answers[0]
+
+
+OUT_OF_TIME = [((-2, -1), "has expired on "), ((1, 2), "is not valid before ")]
+
+
+@pytest.mark.parametrize(("days", "fault"), OUT_OF_TIME, ids=["expired", "early"])
+def test_a_certificate_out_of_its_time_is_not_reloaded(
+    files: Files, days: tuple[float, float], fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = certificates(files)
+    files.put(files.authority.issue("localhost", usage=FOR_SERVERS, days=days))
+    assert kept.changed() is None and kept.changed() is None
+    assert caplog.text.count(f"are not used: tls_cert: server.pem {fault}") == 1
+    assert kept.expiry == pytest.approx(time.time() + 86_400, abs=60)
+
+    files.put(files.authority.server())
+    assert kept.changed() is not None
+
+
+@pytest.mark.parametrize(("days", "fault"), OUT_OF_TIME, ids=["expired", "early"])
+def test_a_certificate_out_of_its_time_is_told_at_the_start(
+    files: Files, days: tuple[float, float], fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    files.put(files.authority.issue("localhost", usage=FOR_SERVERS, days=days))
+    assert certificates(files).asks_callers
+    assert caplog.text.count(f"tls_cert: server.pem {fault}") == 1
+
+
+def test_a_certificate_that_came_early_is_used_from_its_time_on(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = certificates(files)
+    files.put(files.authority.issue("localhost", usage=FOR_SERVERS, days=(1, 3)))
+    assert kept.changed() is None
+    later = time.time() + 2 * 86_400
+    monkeypatch.setattr(time, "time", lambda: later)
+
+    assert kept.changed() is not None
+    assert kept.changed() is None
+    assert kept.expiry == pytest.approx(later + 86_400, abs=60)
+
+
+@pytest.mark.parametrize("kind", ["p384", "ed25519"])
+@pytest.mark.parametrize("comment", ["# -----BEGIN CERTIFICATE-----", "证书-----BEGIN CERTIFICATE-----", "-----BEGIN"])
+def test_a_comment_above_the_chain_is_no_certificate(files: Files, kind: str, comment: str) -> None:
+    issued = files.authority.issue("localhost", kind=kind)
+    files.put(Issued(comment.encode() + b" of the shop\n" + issued.certificate, issued.key))
+    if kind == "p384":
+        assert certificates(files).asks_callers
+    else:
+        with pytest.raises(ConfigError, match="server.pem has a key that gRPC clients do not take"):
+            certificates(files)
+
+
+def test_a_first_certificate_that_cannot_be_read_is_a_fault_of_its_setting(files: Files) -> None:
+    whole = files.current.certificate
+    body = b"Proc-Type: 4,CLEAR\n\n" + whole.partition(b"-----\n")[2]
+    replace(files.cert, b"-----BEGIN CERTIFICATE-----\n" + body)
+    with pytest.raises(ConfigError, match="^tls_cert: server.pem "):
+        certificates(files)

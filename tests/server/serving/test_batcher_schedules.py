@@ -98,6 +98,17 @@ class Schedules(RuleBasedStateMachine):
         if not self.scene.lane.busy:
             assert all(caller.future.done() for caller in self.callers)
             assert self.scene.batcher.queued() == 0
+            assert self.queued_batches() == 0
+
+    @invariant()
+    def who_waits_is_in_the_estimate(self) -> None:
+        rows = sum(caller.rows for caller in self.callers if caller.waits)
+        assert self.queued_batches() >= rows / self.limits[0] - 1e-9
+
+    def queued_batches(self) -> float:
+        """What the estimate counts besides the batch that runs."""
+        self.scene.batcher.batch_seconds = 1.0
+        return self.scene.batcher.drain_seconds() - 1
 
     @property
     def running(self) -> list[Caller]:

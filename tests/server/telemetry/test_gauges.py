@@ -1,6 +1,9 @@
 """What a scrape is told of models that do not serve."""
 
+import importlib.metadata
 from pathlib import Path
+
+import pytest
 
 from mercato_plugin import Model, ModelSpec, Tensor
 from mercato_server.contract.plugin import Discovery, OfferedModel, PluginInfo, Refusal
@@ -33,3 +36,9 @@ async def test_an_export_that_fails_is_counted_and_its_model_has_no_load(tmp_pat
     assert (model.model, model.version, model.plugin, model.plugin_version) == ("shop.bad", 1, "mercato-bad", "2.0")
     assert (model.state, model.provider, model.load) == ("FAILED", "", None)
     assert set(told.states) == {state.value for state in State}
+
+
+def test_a_scrape_reads_no_metadata_of_distributions(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = facts(Catalog(), exports_failed=0, streams=0).version
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda name: pytest.fail("it reads the disk"))
+    assert facts(Catalog(), exports_failed=0, streams=0).version == version != ""

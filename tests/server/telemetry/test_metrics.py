@@ -5,6 +5,7 @@ import io
 import re
 import socket
 import threading
+import time
 from pathlib import Path
 
 import grpc
@@ -15,13 +16,14 @@ from tests.docs.pages import blocks, read, sections
 from tests.server.calls import PREDICT, PRICING, Stream, Wire, pricing, request
 from tests.server.conftest import Start
 from tests.server.gate import GATE, Gate, install
-from tests.server.running import Running
+from tests.server.running import PATIENCE, Running
 from tests.server.telemetry.scraping import samples, scraped, value
 
 from mercato_server import config
 from mercato_server.app import App
 from mercato_server.commands.report import TextReport
 from mercato_server.errors import ConfigError
+from mercato_server.telemetry import exposition
 from mercato_server.telemetry.exposition import MAX_SCRAPERS, MetricsPort
 from mercato_server.telemetry.facts import Facts
 from mercato_server.telemetry.metrics import ALL, Metric
@@ -86,22 +88,26 @@ def test_requests_are_counted_by_model_version_and_code(server: Running, wire: W
     assert value(server, "mercato_request_seconds_count", method=METHOD, model=PRICING) > 0
 
 
-def test_requests_inside_a_stream_are_counted_like_others(server: Running, channel: grpc.Channel) -> None:
+def test_requests_inside_a_stream_are_counted_like_others(start: Start, store: Path) -> None:
     method = "mercato.v1.PredictionService/PredictStream"
     labels = [
         {"method": method, "model": PRICING, "code": "OK"},
         {"method": method, "model": "", "code": "NOT_FOUND"},
     ]
-    before = [value(server, "mercato_requests_total", **wanted) for wanted in labels]
-    stream = Stream(channel)
-    stream.send(pricing([[1.0]], request_id="a"))
-    stream.send(request("no.model", request_id="b"))
-    stream.next()
-    assert value(server, "mercato_predict_streams_open") == 1
-    stream.half_close()
-    assert len(list(stream.rest())) == 1
-    assert [value(server, "mercato_requests_total", **wanted) for wanted in labels] == [n + 1 for n in before]
-    assert value(server, "mercato_predict_streams_open") == 0
+    running = start(store)
+    running.ready()
+    with grpc.insecure_channel(running.address) as own:
+        stream = Stream(own)
+        stream.send(pricing([[1.0]], request_id="a"))
+        stream.send(request("no.model", request_id="b"))
+        stream.next()
+        assert value(running, "mercato_predict_streams_open") == 1
+        stream.half_close()
+        assert len(list(stream.rest())) == 1
+        assert [value(running, "mercato_requests_total", **wanted) for wanted in labels] == [1, 1]
+    until = time.monotonic() + PATIENCE
+    while value(running, "mercato_predict_streams_open") > 0:  # its status leaves before it is gone
+        assert time.monotonic() < until
 
 
 def test_names_that_are_no_model_add_no_series(server: Running, wire: Wire) -> None:
@@ -211,6 +217,27 @@ def test_scrapers_that_say_nothing_are_bounded() -> None:
         one_more = opened.enter_context(socket.create_connection(("127.0.0.1", port.port), timeout=5.0))
         assert one_more.recv(1) == b""
         port.close()
+
+
+def test_a_scraper_that_drips_is_cut_off_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exposition, "SCRAPE_SECONDS", 0.3)
+    port = MetricsPort("127.0.0.1:0", RequestTally(), facts)
+    with socket.create_connection(("127.0.0.1", port.port), timeout=0.05) as connection:
+        until = time.monotonic() + 5
+        while dripped(connection):
+            assert time.monotonic() < until, "it is never cut off"
+    port.close()
+
+
+def dripped(connection: socket.socket) -> bool:
+    """Send one byte more of a header; false once the other side has closed."""
+    try:
+        connection.send(b"G")
+        return connection.recv(1) != b""
+    except TimeoutError:
+        return True
+    except ConnectionError:
+        return False
 
 
 def test_an_address_of_another_machine_is_refused() -> None:

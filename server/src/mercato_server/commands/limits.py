@@ -1,14 +1,16 @@
 """Every bound that a caller, a plugin or a stored file can meet, read from the code that enforces it."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mercato_plugin import BatchPolicy, Image, Str, Text
 from mercato_plugin.spec import MAX_NAME, MAX_VERSION
-from mercato_server.config import Settings
+from mercato_server.config import MAX_FILE_BYTES, Settings
 from mercato_server.contract.summary import MAX_SUMMARY
 from mercato_server.export import launch
 from mercato_server.export.cases import MAX_CELLS
+from mercato_server.export.request import MAX_MESSAGE
 from mercato_server.export.tools import tools_installed
 from mercato_server.rpc import access, codec, images, port, prediction, probe, request_id, status, stream, tls
 from mercato_server.serving.catalog import MAX_SHOWN
@@ -54,8 +56,12 @@ def _of_calls(settings: Settings) -> Iterator[Limit]:
     yield Limit("default deadline", settings.default_deadline, "seconds", "DEADLINE_EXCEEDED", "default_deadline")
     yield Limit("message of a probe", probe.MAX_MESSAGE_BYTES, "bytes", "RESOURCE_EXHAUSTED")
     yield Limit("scrapers at a time", exposition.MAX_SCRAPERS, "connections", closed)
-    yield Limit("silence of a scraper", exposition.SILENCE_SECONDS, "seconds", closed)
+    yield Limit("time of a scrape", exposition.SCRAPE_SECONDS, "seconds", closed)
     yield Limit("draining", settings.drain_seconds, "seconds", "UNAVAILABLE", "drain_seconds")
+    with contextlib.suppress(ImportError):  # without the extra no spans are sent
+        from mercato_server.telemetry.tracing import FLUSH_SECONDS
+
+        yield Limit("flush of spans", FLUSH_SECONDS, "seconds", "spans that wait are lost")
     yield Limit("requests in flight", settings.max_requests, "requests", "RESOURCE_EXHAUSTED", "max_requests")
     held = "RESOURCE_EXHAUSTED, unless it is the only request"
     yield Limit("bytes in flight", settings.max_request_bytes, "bytes", held, "max_request_bytes")
@@ -99,10 +105,15 @@ def _of_plugins() -> Iterator[Limit]:
     yield Limit("padding of a run", BatchPolicy().max_padding, "of its cells", "another run", "BatchPolicy.max_padding")
     yield Limit("text of an exception", MAX_SUMMARY, "characters", "the text is cut")
     yield Limit("silence of an export", launch.RUN_SECONDS, "seconds", "EXPORT_FAILED")
+    yield Limit("end of an export", launch.EXIT_SECONDS, "seconds", "the process is killed")
+    yield Limit("event of an export", launch.MAX_LINE, "bytes", "EXPORT_FAILED")
+    yield Limit("message of an export", MAX_MESSAGE, "characters", "the text is cut")
+    yield Limit("output of an export", launch.MAX_NOISE, "bytes", "its beginning is left out")
     yield Limit("certified case", MAX_CELLS, "cells", "smaller sizes are tried")
 
 
 def _of_files() -> Iterator[Limit]:
+    yield Limit("settings file", MAX_FILE_BYTES, "bytes", "CONFIG_INVALID")
     yield Limit("TLS file", tls.MAX_FILE_BYTES, "bytes", "CONFIG_INVALID")
     yield Limit("stored JSON", MAX_JSON_BYTES, "bytes", "ARTIFACT_DAMAGED")
     if tools_installed() is not None:
@@ -112,6 +123,7 @@ def _of_files() -> Iterator[Limit]:
         yield Limit("size of an ONNX file", ready_graph.MAX_BYTES, "bytes", "EXPORT_FAILED")
         yield Limit("nodes of an ONNX file", onnx_gate.MAX_NODES, "nodes", "EXPORT_FAILED")
         yield Limit("nested functions of an ONNX file", onnx_gate.MAX_CALLS, "functions", "EXPORT_FAILED")
+        yield Limit("dimensions of a weight", onnx_gate.MAX_RANK, "dimensions", "EXPORT_FAILED")
         yield Limit("elements of a weight", onnx_gate.MAX_ELEMENTS, "elements", "EXPORT_FAILED")
 
 

@@ -9,13 +9,14 @@ from mercato_server.export.request import Progress as ExportStep
 
 
 class ExportProgress:
-    """One bar per model and step; nothing is drawn until the first export, nor on a pipe."""
+    """One bar per model and step; nothing is drawn until the first export, and nothing at all but on a terminal."""
 
     def __init__(self, console: Console) -> None:
         self._bars = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
         )
         self._tasks: dict[tuple[str, str], TaskID] = {}
+        self._is_seen = console.is_terminal
         self._drawing = False
 
     def __enter__(self) -> "ExportProgress":
@@ -28,6 +29,8 @@ class ExportProgress:
 
     def update(self, model: str, step: ExportStep) -> None:
         """Show how far one step of one model is."""
+        if not self._is_seen:
+            return  # the bars would be lines between those of the log
         if not self._drawing:
             self._bars.start()
             self._drawing = True

@@ -6,19 +6,21 @@ from mercato_server.contract.state import State
 from mercato_server.serving.catalog import Catalog, Version
 from mercato_server.telemetry.facts import Facts, Load, ModelFacts
 
+VERSION = installed("mercato-server")
 STATES = tuple(state.value for state in State)
 
 
-def facts(catalog: Catalog, *, exports_failed: int, streams: int) -> Facts:
+def facts(catalog: Catalog, *, exports_failed: int, streams: int, expiry: float | None = None) -> Facts:
     """The figures of this moment. Each dictionary that the event loop may change meanwhile is copied first."""
     versions = [version for by_number in catalog.models.copy().values() for version in by_number.copy().values()]
     return Facts(
-        version=installed("mercato-server"),
+        version=VERSION,
         states=STATES,
         models=list(map(_model, versions)),
         refused=[(refusal.plugin.distribution, refusal.code) for refusal in catalog.refused.copy()],
         exports_failed=exports_failed,
         streams=streams,
+        expiry=expiry,
     )
 
 

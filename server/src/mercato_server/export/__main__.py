@@ -14,10 +14,9 @@ from typing import Any, BinaryIO
 
 from mercato_server.contract.summary import summary
 from mercato_server.errors import MercatoError
-from mercato_server.export.request import ExportRequest, Progress
+from mercato_server.export.request import MAX_MESSAGE, ExportRequest, Progress
 
 _POLITENESS = 19
-_MAX_MESSAGE = 2000
 
 
 def main() -> int:
@@ -63,7 +62,7 @@ def _private(descriptor: int, mode: str) -> Any:
 
 def _send(events: BinaryIO, event: dict[str, Any]) -> None:
     if "message" in event:
-        event["message"] = event["message"][:_MAX_MESSAGE]
+        event["message"] = event["message"][:MAX_MESSAGE]
     events.write(json.dumps(event).encode() + b"\n")
     events.flush()
 

@@ -17,9 +17,15 @@ from mercato_server.export.request import ExportRequest, Progress
 log = logging.getLogger("mercato.export")
 
 _ERRORS: dict[str, type[MercatoError]] = {kind.reason: kind for kind in (ExportFailed, ParityFailed)}
-_MAX_LINE = 1 << 20
-_MAX_NOISE = 1 << 16
-_EXIT_SECONDS = 10.0
+
+MAX_LINE = 1 << 20
+"""Bytes of one event."""
+
+MAX_NOISE = 1 << 16
+"""Bytes kept of what the process prints, the last ones."""
+
+EXIT_SECONDS = 10.0
+"""Longest wait for the end of a process that has told its result, and of one that was killed."""
 
 RUN_SECONDS = 900.0
 """Longest silence while graphs run; building may take as long as it takes."""
@@ -33,14 +39,14 @@ async def export_model(request: ExportRequest, on_progress: Callable[[Progress],
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-P", "-m", "mercato_server.export",
-        stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=_MAX_LINE, start_new_session=True,
+        stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=MAX_LINE, start_new_session=True,
         env={**os.environ, "ORT_DISABLE_TELEMETRY": "1"},
     )  # fmt: skip
     noise = bytearray()
     reading = asyncio.create_task(_read_noise(process, noise))
     try:
         outcome = await _follow(process, request, on_progress)
-        await asyncio.wait([asyncio.ensure_future(process.wait())], timeout=_EXIT_SECONDS)
+        await asyncio.wait([asyncio.ensure_future(process.wait())], timeout=EXIT_SECONDS)
     finally:
         await _end(process, reading)
     return _digest(request, outcome, process.returncode, noise.decode(errors="replace"))
@@ -52,13 +58,28 @@ async def _follow(process: Process, request: ExportRequest, on_progress: Callabl
     process.stdin.write(request.to_json())
     patience = None
     while line := await _within(patience, process.stdout.readline(), request.model):
-        event = json.loads(line)
-        if event.pop("event") != "progress":
-            return dict(event)
-        progress = Progress(**event)
+        progress = _event(line, request.model)
+        if not isinstance(progress, Progress):
+            return progress
         patience = RUN_SECONDS if _graphs_run_next(progress) else None
         on_progress(progress)
     return {}
+
+
+def _event(line: bytes, model: str) -> Progress | dict[str, Any]:
+    """Progress, or what the last event says."""
+    try:
+        event = json.loads(line)
+        return Progress(**event) if event.pop("event") == "progress" else dict(event)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _no_event(model) from error
+
+
+def _no_event(model: str) -> ExportFailed:
+    return ExportFailed(
+        f"export of model {model!r}: the export process sent what is no event, or one of more than {MAX_LINE} bytes; "
+        "the plugin must not write to files that it has not opened"
+    )
 
 
 def _graphs_run_next(progress: Progress) -> bool:
@@ -69,6 +90,8 @@ async def _within(seconds: float | None, line: Awaitable[bytes], model: str) -> 
     try:
         async with asyncio.timeout(seconds):
             return await line
+    except ValueError as error:  # a line beyond the limit
+        raise _no_event(model) from error
     except TimeoutError:
         raise ExportFailed(
             f"model {model!r}: certifying it stood still for {seconds:.0f} s; a graph, preprocess or postprocess "
@@ -79,9 +102,9 @@ async def _within(seconds: float | None, line: Awaitable[bytes], model: str) -> 
 async def _read_noise(process: Process, noise: bytearray) -> None:
     """Keep the end of what the plugin and the tools print, out of the terminal."""
     assert process.stderr is not None
-    while chunk := await process.stderr.read(_MAX_NOISE):
+    while chunk := await process.stderr.read(MAX_NOISE):
         noise += chunk
-        del noise[:-_MAX_NOISE]
+        del noise[:-MAX_NOISE]
 
 
 def _digest(request: ExportRequest, outcome: dict[str, Any], code: int | None, noise: str) -> str:
@@ -107,5 +130,5 @@ async def _end(process: Process, reading: asyncio.Task[None]) -> None:
     """Kill the process and what it has started; what has left its group is not waited for."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    await asyncio.wait([reading, asyncio.ensure_future(process.wait())], timeout=_EXIT_SECONDS)
+    await asyncio.wait([reading, asyncio.ensure_future(process.wait())], timeout=EXIT_SECONDS)
     reading.cancel()

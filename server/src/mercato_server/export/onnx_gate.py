@@ -18,6 +18,9 @@ MAX_NODES = 100_000
 MAX_CALLS = 32
 """Local functions that call one another in a row."""
 
+MAX_RANK = 64
+"""Dimensions of one weight; multiplying thousands of them takes seconds."""
+
 MAX_ELEMENTS = 1 << 40
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 
@@ -124,6 +127,10 @@ class Gate:
         return count
 
     def _check_tensor(self, tensor: onnx.TensorProto) -> None:
+        if len(tensor.dims) > MAX_RANK:
+            raise self.fault(
+                f"has weight {_shown(tensor.name)} of {len(tensor.dims)} dimensions, expected at most {MAX_RANK}"
+            )
         if any(dim < 0 for dim in tensor.dims) or math.prod(tensor.dims) > MAX_ELEMENTS:
             dims = list(tensor.dims[:8])
             raise self.fault(f"has weight {_shown(tensor.name)} of shape {dims}, expected at most 2^40 elements")

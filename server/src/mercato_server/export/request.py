@@ -9,6 +9,9 @@ from typing import Any, Literal
 from mercato_plugin import Secret
 from mercato_server.contract.plugin import OfferedModel, PluginInfo
 
+MAX_MESSAGE = 2000
+"""Characters of a failed export's message."""
+
 _MARK = "$secret"
 
 Step = Literal["build", "export", "certify", "store"]

@@ -49,6 +49,9 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
 
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:
         """The state of one service now and after every change, until the caller leaves or the server stops."""
+        if self._shut:
+            # Clients open a Watch that has answered anew at once, and one that has not after a pause.
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is stopping")
         last = None
         while True:
             changed = self._changed

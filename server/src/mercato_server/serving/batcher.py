@@ -37,6 +37,7 @@ class Batcher:
         self._retries: deque[Entry] = deque()
         self._running: asyncio.Task[None] | None = None
         self._until_sweep = _SWEEP_EVERY
+        self._rows = 0  # in the groups
         self.batch_seconds = 0.0
         self.tally = BatchTally()
 
@@ -44,6 +45,7 @@ class Batcher:
         """Queue a request. Cancelling the future takes the request out, unless it is already running."""
         entry = Entry(request, self._loop.create_future(), self._clock())
         self._groups.setdefault(request.group, deque()).append(entry)
+        self._rows += request.rows
         if self._running is None:
             # It starts in the loop's next turn, so that requests read in this turn leave together.
             self._running = self._loop.create_task(self._work())
@@ -65,6 +67,7 @@ class Batcher:
         self._drop([*self._retries, *chain.from_iterable(self._groups.values())])
         self._retries.clear()
         self._groups.clear()
+        self._rows = 0
 
     def queued(self) -> int:
         """Number of requests waiting; any thread may ask."""
@@ -72,8 +75,7 @@ class Batcher:
 
     def drain_seconds(self) -> float:
         """Estimated time until what is queued now has been run, retries one by one; 10 ms at least."""
-        rows = sum(entry.request.rows for group in self._groups.values() for entry in group)
-        batches = 1 + len(self._retries) + rows / self._policy.max_rows
+        batches = 1 + len(self._retries) + self._rows / self._policy.max_rows
         return max(_SHORTEST_DRAIN, self.batch_seconds * batches)
 
     async def _work(self) -> None:
@@ -145,14 +147,19 @@ class Batcher:
         while group:
             entry = group[0]
             if not self._alive(entry):
-                group.popleft()
+                self._pop(group)
                 continue
             rows += entry.request.rows
             cost += entry.request.cost
             if taken and self._passes_limit(rows, cost):
                 return taken, True
-            taken.append(group.popleft())
+            taken.append(self._pop(group))
         return taken, False
+
+    def _pop(self, group: deque[Entry]) -> Entry:
+        entry = group.popleft()
+        self._rows -= entry.request.rows
+        return entry
 
     def _passes_limit(self, rows: int, cost: int) -> bool:
         return rows > self._policy.max_rows or (self._policy.max_cost is not None and cost > self._policy.max_cost)
@@ -173,6 +180,7 @@ class Batcher:
             self._groups[key] = deque(entry for entry in group if not entry.future.done())
             if not self._groups[key]:
                 del self._groups[key]
+        self._rows = sum(entry.request.rows for group in self._groups.values() for entry in group)
         # As many arrivals as entries left, so that a request pays for a constant share of the sweeps.
         self._until_sweep = max(_SWEEP_EVERY, self.queued())
 

@@ -23,9 +23,9 @@ from mercato_server.telemetry.tally import Histogram, RequestTally
 
 log = logging.getLogger("mercato.metrics")
 
-# A scraper that connects and says nothing holds a thread for no longer than this, and of such threads there are
-# no more than these.
-SILENCE_SECONDS = 10.0
+# A scraper's connection holds a thread for no longer than this, however it sends and reads, and of such threads there
+# are no more than these.
+SCRAPE_SECONDS = 10.0
 MAX_SCRAPERS = 16
 
 Row = tuple[Sequence[object], float]
@@ -77,6 +77,7 @@ class Collected(Collector):
         yield _gauge(metrics.PLUGINS_REFUSED, [(refused, 1) for refused in facts.refused])
         yield _counter(metrics.EXPORTS_FAILED, [((), facts.exports_failed)])
         yield _gauge(metrics.STREAMS_OPEN, [((), facts.streams)])
+        yield _gauge(metrics.CERTIFICATE_EXPIRY, [] if facts.expiry is None else [((), facts.expiry)])
         yield _gauge(metrics.SERVER_INFO, [((facts.version,), 1)])
 
     def _of_requests(self) -> Iterator[Family]:
@@ -158,15 +159,25 @@ class _Server(socketserver.ThreadingTCPServer):
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """One connection, from its own thread."""
+        # The socket's own timeout begins anew with every byte.
+        timer = threading.Timer(SCRAPE_SECONDS, _cut_off, [request])
+        timer.daemon = True
         try:
+            timer.start()
             super().process_request_thread(request, client_address)
         finally:
+            timer.cancel()
             self._free.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A scraper that goes away is no fault of ours."""
         gone = isinstance(sys.exception(), OSError)
         log.log(logging.DEBUG if gone else logging.ERROR, "a scrape failed", exc_info=not gone)
+
+
+def _cut_off(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 class _ServerIPv6(_Server):
@@ -176,9 +187,8 @@ class _ServerIPv6(_Server):
 def _bound(listen: str, handler: type[MetricsHandler]) -> _Server:
     host, _, port = listen.rpartition(":")
     kind = _ServerIPv6 if ":" in host else _Server
-    timed = type("Handler", (handler,), {"timeout": SILENCE_SECONDS})
     try:
-        return kind((host.strip("[]"), int(port)), timed)
+        return kind((host.strip("[]"), int(port)), handler)
     except OSError as error:
         raise ConfigError(
             f"metrics_listen: cannot listen on {listen}: {error.strerror}; choose another port, or 'off'"

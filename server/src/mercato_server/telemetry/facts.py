@@ -33,7 +33,10 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class Facts:
-    """The server. `refused` are pairs of plugin and reason code, `states` all states that a model may have."""
+    """The server. `refused` are pairs of plugin and reason code, `states` all states that a model may have.
+
+    `expiry` is that of the certificate in use, in Unix time, None without TLS.
+    """
 
     version: str
     states: Sequence[str]
@@ -41,3 +44,4 @@ class Facts:
     refused: Sequence[tuple[str, str]]
     exports_failed: int
     streams: int
+    expiry: float | None = None

@@ -59,12 +59,15 @@ PLUGINS_REFUSED = Metric("mercato_plugins_refused", "gauge", "1 for each plugin 
 EXPORTS_RUNNING = Metric("mercato_exports_running", "gauge", "Models that are being exported.")
 EXPORTS_FAILED = Metric("mercato_exports_failed_total", "counter", "Exports that failed.")
 STREAMS_OPEN = Metric("mercato_predict_streams_open", "gauge", "PredictStream calls that are open.")
+CERTIFICATE_EXPIRY = Metric(
+    "mercato_tls_certificate_expiry_timestamp_seconds", "gauge", "Unix time at which the certificate in use expires."
+)
 SERVER_INFO = Metric("mercato_server_info", "gauge", "1, with the server's version in its label.", ("version",))
 
 OWN = (
     REQUESTS, REQUEST_SECONDS, PHASE_SECONDS, BATCH_ROWS, BATCH_PADDING, BATCHES, BATCHES_FAILED, QUEUE_DEPTH,
     REQUESTS_IN_FLIGHT, BYTES_IN_FLIGHT, MODEL_STATE, MODEL_STATE_SINCE, MODEL_INFO, PLUGINS_REFUSED,
-    EXPORTS_RUNNING, EXPORTS_FAILED, STREAMS_OPEN, SERVER_INFO,
+    EXPORTS_RUNNING, EXPORTS_FAILED, STREAMS_OPEN, CERTIFICATE_EXPIRY, SERVER_INFO,
 )  # fmt: skip
 
 # Collected by the library, on Linux only.
