@@ -57,7 +57,8 @@ class Failure:
 class Script:
     """One PredictStream: every message that has come, and a thread's answers to it.
 
-    A request whose first value is in `held` waits for `release`; others are answered at once.
+    A request whose first value is in `held` waits for `release`; others are answered at once. A request is named
+    by the end of its id, which counts the requests of the stream.
     """
 
     def __init__(self) -> None:
@@ -101,15 +102,17 @@ class Script:
 
     def _take(self, message: prediction_pb2.PredictStreamRequest, server: "FakeServer") -> None:
         if message.WhichOneof("kind") == "cancel_id":
-            self.cancelled.put(message.cancel_id)
-            self._held[message.cancel_id] = failed(message.cancel_id, Failure(CANCELLED, "cancelled", "CANCELLED"))
-            return self.release(message.cancel_id)
+            number = counted(message.cancel_id)
+            self._held[number] = failed(message.cancel_id, Failure(CANCELLED, "cancelled", "CANCELLED"))
+            self.cancelled.put(number)
+            return self.release(number)
         request = message.predict
         self.requests.append(request)
         value = struct.unpack_from("<f", request.inputs[0].tensor.data)[0]
-        self._held[request.request_id] = self._answer(request, server)
-        self.got.put(request.request_id)
-        return None if value in server.held else self.release(request.request_id)
+        number = counted(request.request_id)
+        self._held[number] = self._answer(request, server)
+        self.got.put(number)
+        return None if value in server.held else self.release(number)
 
     def _answer(
         self, request: prediction_pb2.PredictRequest, server: "FakeServer"
@@ -120,9 +123,27 @@ class Script:
         return prediction_pb2.PredictStreamResponse(request_id=request.request_id, ok=answer, last=True)
 
 
-def failed(number: str, failure: Failure) -> prediction_pb2.PredictStreamResponse:
+def counted(request_id: str) -> str:
+    """Which request of its stream it is, without the stream's own part."""
+    return request_id.rpartition("-")[2]
+
+
+def failed(request_id: str, failure: Failure) -> prediction_pb2.PredictStreamResponse:
     """An error inside a stream."""
-    return prediction_pb2.PredictStreamResponse(request_id=number, error=failure.status(), last=True)
+    return prediction_pb2.PredictStreamResponse(request_id=request_id, error=failure.status(), last=True)
+
+
+class Watched(health.HealthServicer):  # type: ignore[misc]
+    """The library's health service, whose next Watch calls may fail."""
+
+    def __init__(self, failures: list[Failure]) -> None:
+        super().__init__()
+        self._failures = failures
+
+    def Watch(self, request: Any, context: Any, *more: Any) -> Any:
+        if self._failures:
+            self._failures.pop(0).raise_in(context)
+        return super().Watch(request, context, *more)
 
 
 class FakeServer(prediction_pb2_grpc.PredictionServiceServicer, CatalogServiceServicer):
@@ -140,7 +161,8 @@ class FakeServer(prediction_pb2_grpc.PredictionServiceServicer, CatalogServiceSe
         self.held: set[float] = set()
         self.described = 0
         self.receipt = prediction_pb2.Receipt()
-        self.health = health.HealthServicer()
+        self.watch_failures: list[Failure] = []
+        self.health = Watched(self.watch_failures)
         self.address = ""
 
     def listen(self, credentials: grpc.ServerCredentials | None, port: int) -> None:

@@ -73,11 +73,26 @@ def test_numbers_of_numpy_are_numbers(client: Client, server: FakeServer) -> Non
     assert (sent.model.version, sent.priority, list(sent.outputs)) == (1, 2, ["x"])
 
 
-@pytest.mark.parametrize("address", ["", " ", "dns:///", "http://localhost:8500/", 8500, None, "\ud800"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("", " ", "dns:///", "http://localhost:8500/", 8500, None, "\ud800"),
+        *("localhost", "localhost:", ":8500", "127.0.0.1:99999", "::1:8500", "https://localhost:1", "a b:1", "a:1\n"),
+        *("dns:///a\0:1", "[::1]", "a:b:1", ["::1:8500", "127.0.0.1:1"], ["a\n:1", "b:1"]),
+    ],
+)
 def test_a_wrong_address_is_refused_before_grpc_sees_it(address: Any) -> None:
     with pytest.raises(InvalidInput, match="address: got .*, expected ") as caught:
         Client(address)
     assert caught.value.field == "address"
+
+
+@pytest.mark.parametrize(
+    "address", ["[::1]:8500", "[fe80::1%eth0]:1", "商店.example:1", "unix:/tmp/socket", "dns:///a:1"]
+)
+def test_the_forms_of_an_address(address: str) -> None:
+    with Client(address) as client:
+        assert client.address == address
 
 
 @pytest.mark.parametrize("timeout", [float("inf"), float("nan"), "3", None])

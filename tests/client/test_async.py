@@ -4,6 +4,7 @@ import asyncio
 import gc
 import inspect
 import threading
+import time
 from collections.abc import AsyncIterator
 
 import grpc
@@ -70,6 +71,13 @@ async def test_waiting_ends_when_the_model_is_ready(client: AsyncClient, server:
     await waiting
 
 
+async def test_waiting_pauses_after_a_watch_that_fails(client: AsyncClient, server: FakeServer) -> None:
+    server.watch_failures += [Failure(StatusCode.UNAVAILABLE, "no upstream")]
+    begun = time.monotonic()
+    await client.wait_until_ready(10.0)
+    assert time.monotonic() - begun >= 0.1
+
+
 async def test_a_changed_signature_is_fetched_and_the_call_repeated(client: AsyncClient, server: FakeServer) -> None:
     await client.predict(X, {"x": [[1.0]]})
     server.offer(X, numbers("x", "FP64", 1), fingerprint="f2")
@@ -115,6 +123,11 @@ def test_a_second_event_loop_is_refused(server: FakeServer) -> None:
     asyncio.run(use(client))
     with pytest.raises(InvalidInput, match="the client belongs to another event loop; make one AsyncClient in each"):
         asyncio.run(use(client))
+
+
+def test_a_stream_outside_an_event_loop_is_refused(server: FakeServer) -> None:
+    with pytest.raises(InvalidInput, match="no event loop is running; call it in a coroutine"):
+        AsyncClient(server.address).stream()
 
 
 async def use(client: AsyncClient) -> None:
@@ -193,6 +206,37 @@ async def test_a_full_stream_waits_up_to_the_timeout(client: AsyncClient, server
     assert all(one.done() for one in held)
 
 
+async def test_a_predict_cancelled_while_it_waits_for_room_is_not_waited_for(
+    client: AsyncClient, server: FakeServer
+) -> None:
+    server.held = {1.0}
+    async with asyncio.timeout(10), client.stream() as stream:
+        held = [await stream.predict(X, {"x": 1.0}, timeout=1000.0) for _ in range(LIMIT)]
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(stream.predict(X, {"x": 2.0}, timeout=1000.0), 0.01)
+        for one in held:
+            one.cancel()
+
+
+async def test_a_predict_cancelled_while_it_waits_for_the_signature_is_not_waited_for(
+    client: AsyncClient, server: FakeServer
+) -> None:
+    class Waiting(Failure):
+        def raise_in(self, context: grpc.ServicerContext) -> None:
+            loop.call_soon_threadsafe(begun.set)
+            leave.wait(10)
+
+    loop, begun, leave = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+    server.catalog_failures = [Waiting(StatusCode.OK)]
+    async with asyncio.timeout(10), client.stream() as stream:
+        waiting = asyncio.create_task(stream.predict(X, {"x": 1.0}))
+        await begun.wait()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    leave.set()
+
+
 async def test_leaving_a_stream_by_an_exception_cancels(client: AsyncClient, server: FakeServer) -> None:
     server.held = {1.0}
     with pytest.raises(KeyError):
@@ -237,6 +281,23 @@ async def test_a_stream_follows_a_changed_signature(client: AsyncClient, server:
         server.failures = [Failure(StatusCode.FAILED_PRECONDITION, "changed", "SCHEMA_CHANGED")]
         pending = await stream.predict(X, {"x": [[1.0]]})
     assert pending.result()["x"].dtype == np.float64
+
+
+async def test_a_changed_signature_is_fetched_once_for_all_requests_in_flight(
+    client: AsyncClient, server: FakeServer
+) -> None:
+    server.held = {1.0}
+    await client.signature(X)
+    server.failures = [Failure(StatusCode.FAILED_PRECONDITION, "changed", "SCHEMA_CHANGED")] * 50
+    async with client.stream() as stream:
+        pending = [await stream.predict(X, {"x": [[1.0]]}) for _ in range(50)]
+        for _ in pending:
+            await opened(server)
+        server.offer(X, numbers("x", "FP64", 1), fingerprint="f2")
+        for number in range(1, 51):
+            server.stream().release(str(number))
+        assert {(await one)["x"].dtype for one in pending} == {np.dtype(np.float64)}
+    assert server.described == 2
 
 
 async def test_a_server_that_stops_while_requests_are_written_is_unavailable(

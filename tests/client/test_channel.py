@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 from grpc import StatusCode
+from grpc_health.v1 import health_pb2
 from tests.client.conftest import Serve
 from tests.client.fake import Failure, FakeServer, numbers
 
 from mercato.v1 import catalog_pb2, prediction_pb2
-from mercato_client import Client, InvalidInput, MercatoError, Overloaded, Unavailable, channel
+from mercato_client import Client, InvalidInput, MercatoError, NotReady, Overloaded, Unavailable, channel
 from mercato_client.channel import OPTIONS, SERVICE_CONFIG
 
 X = "pricing.linear"
 CONFIG = json.loads(SERVICE_CONFIG)
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 def full(pushback: str) -> Failure:
@@ -128,6 +130,32 @@ def test_servers_are_called_in_turn_and_a_dead_one_is_left_out(serve: Serve) -> 
             assert ask(client) is None
         back = serve(None, int(servers[0].address.rpartition(":")[2]))
         until(client, lambda: bool(back.requests))
+
+
+def test_a_server_that_is_starting_or_stopping_gets_no_calls(serve: Serve) -> None:
+    ready, other = serve(), serve()
+    other.health.set("", NOT_SERVING)
+    with Client([ready.address, other.address], timeout=20.0) as client:
+        for _ in range(20):
+            assert ask(client) is None
+        assert not other.requests
+        other.health.set("", SERVING)
+        until(client, lambda: bool(other.requests))
+        ready.health.set("", NOT_SERVING)
+        other.health.set("", NOT_SERVING)
+        while (error := ask(client)) is None:
+            pass
+    assert isinstance(error, Unavailable) and error.message == (
+        f"no server at {ready.address}, {other.address} is ready: they are starting or stopping"
+    )
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_lone_server_that_is_not_ready_still_tells_why(server: FakeServer, listed: bool) -> None:
+    server.health.set("", NOT_SERVING)
+    server.failures = [Failure(StatusCode.UNAVAILABLE, "model is LOADING", "MODEL_NOT_READY")] * 3
+    with Client([server.address] if listed else server.address) as client:
+        assert [model.name for model in client.models()] == [X] and isinstance(ask(client), NotReady)
 
 
 def until(client: Client, reached: Any) -> None:

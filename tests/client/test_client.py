@@ -1,5 +1,7 @@
 """The façade against a real server: signatures, deadlines, answers and health."""
 
+import time
+
 import numpy as np
 import pytest
 from grpc import StatusCode
@@ -175,6 +177,25 @@ def test_waiting_ends_when_the_model_is_ready(client: Client, server: FakeServer
         client.wait_until_ready(0.2, model="pricing.linear")
     server.health.set("pricing.linear", health_pb2.HealthCheckResponse.SERVING)
     client.wait_until_ready(5.0, model="pricing.linear")
+
+
+def test_waiting_pauses_longer_after_every_watch_that_fails(
+    client: Client, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    server.watch_failures += [Failure(StatusCode.UNAVAILABLE, "no upstream")] * 7
+    client.wait_until_ready(20.0)
+    assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
+
+
+def test_waiting_ends_when_the_client_is_closed_in_a_pause(
+    client: Client, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda seconds: client.close())
+    server.watch_failures += [Failure(StatusCode.UNAVAILABLE, "no upstream")] * 7
+    with pytest.raises(InvalidInput, match="the client is closed"):
+        client.wait_until_ready(20.0)
 
 
 def test_no_server_there_says_how_to_start_one(nobody: str) -> None:

@@ -39,6 +39,15 @@ def test_the_call_to_paste_connects_with_tls_too(serve: Serve, files: Authority)
     assert scope["answer"].model.name == "pricing.linear"
 
 
+def test_the_name_in_the_certificate_may_be_given(serve: Serve, files: Authority) -> None:
+    address = serve(files.credentials()).address
+    options = ("--server", address, "--tls-ca", "ca.pem", "--tls-server-name")
+    done = mercato("models", "pricing.linear", *options, "localhost")
+    assert f"Client(\"{address}\", tls=TLS(ca='ca.pem', server_name='localhost'))" in done.stdout
+    wrong = mercato("models", *options, "other.example")
+    assert wrong.exit_code == 4 and "has another name; give it as tls.server_name" in wrong.stderr
+
+
 def test_plain_text_to_a_server_with_tls_says_what_to_do(serve: Serve, files: Authority) -> None:
     done = mercato(*PREDICT, serve(files.credentials()).address)
     assert done.exit_code == 4 and "it may want TLS (tls=TLS(...), or --tls-ca)" in done.stderr

@@ -1,7 +1,9 @@
 """`Client.stream`: many requests through one call, each with a future of its own."""
 
 import concurrent.futures
+import queue
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -10,6 +12,7 @@ from grpc import StatusCode
 from tests.client.fake import Failure, FakeServer, Script, numbers
 
 from mercato_client import Client, InvalidInput, NotFound, Overloaded, Pending, Prediction, Stream, Unavailable
+from mercato_client import stream as stream_module
 from mercato_client.errors import DeadlineExceeded, ServerError, StaleSchema
 from mercato_client.flights import LIMIT
 
@@ -34,7 +37,16 @@ def test_answers_come_in_any_order(client: Client, server: FakeServer) -> None:
         assert value(fast.result(10)) == 2.0 and not slow.done()
         server.stream().release("1")
         assert value(slow.result(10)) == 1.0
-    assert slow.result().model.name == X and slow.result().request_id == "1"
+    assert slow.result().model.name == X and slow.result().request_id == server.stream().requests[0].request_id
+
+
+def test_requests_of_different_streams_have_different_ids(client: Client, server: FakeServer) -> None:
+    for _ in range(2):
+        with client.stream() as stream:
+            for _ in range(2):
+                stream.predict(X, {"x": 1.0})
+    ids = [request.request_id for number in range(2) for request in server.stream(number).requests]
+    assert len(set(ids)) == 4 and [name[8:] for name in ids] == ["-1", "-2"] * 2
 
 
 def test_many_requests_share_one_call_and_one_description(client: Client, server: FakeServer) -> None:
@@ -96,6 +108,58 @@ def test_cancelling_tells_the_server(client: Client, server: FakeServer) -> None
         assert value(stream.predict(X, {"x": 2.0}).result(10)) == 2.0
     with pytest.raises(InvalidInput, match="the stream is closed; open another one"):
         stream.predict(X, {"x": 1.0})
+
+
+def test_a_cancelled_request_counts_as_done(client: Client, server: FakeServer) -> None:
+    server.held = {1.0}
+    with client.stream() as stream:
+        pending = stream.predict(X, {"x": 1.0})
+        assert pending.cancel() and pending.cancel()
+        assert concurrent.futures.wait([pending], 10).done == {pending}
+        assert list(concurrent.futures.as_completed([pending], 10)) == [pending]
+
+
+def test_leaving_ends_when_another_thread_cancels(client: Client, server: FakeServer) -> None:
+    server.held = {1.0}
+
+    def use() -> None:
+        with client.stream() as stream:
+            begun.put(stream.predict(X, {"x": 1.0}, timeout=1000.0))
+
+    begun: queue.SimpleQueue[Pending] = queue.SimpleQueue()
+    leaving = threading.Thread(target=use, daemon=True)
+    leaving.start()
+    pending = begun.get(timeout=10)
+    opened(server)
+    until(lambda: bool(pending._waiters))  # the block waits for the answer
+    assert pending.cancel()
+    leaving.join(10)
+    assert not leaving.is_alive()
+
+
+def until(reached: Callable[[], bool]) -> None:
+    """Give other threads turns until something holds."""
+    while not reached():
+        time.sleep(0)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_an_interrupted_predict_is_not_waited_for(
+    client: Client, server: FakeServer, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    """Ctrl-C while `predict` waits for room, or for the signature."""
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    if known:
+        client.signature(X)
+    with client.stream() as stream:
+        target: object = stream._room if known else stream_module
+        monkeypatch.setattr(target, "acquire" if known else "outcome", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            stream.predict(X, {"x": 1.0})
+        assert not stream._flights.unsettled
 
 
 def test_an_answered_request_cannot_be_cancelled(client: Client) -> None:
@@ -209,6 +273,21 @@ def test_a_changed_signature_is_fetched_and_the_request_repeated(client: Client,
         pending = stream.predict(X, {"x": [[1.0]]})
     assert pending.result(0)["x"].dtype == np.float64
     assert [request.schema_fingerprint for request in server.stream().requests] == ["f1", "f1", "f2"]
+
+
+def test_a_changed_signature_is_fetched_once_for_all_requests_in_flight(client: Client, server: FakeServer) -> None:
+    server.held = {1.0}
+    client.signature(X)
+    server.failures = [Failure(StatusCode.FAILED_PRECONDITION, "changed", "SCHEMA_CHANGED")] * 50
+    with client.stream() as stream:
+        pending = [stream.predict(X, {"x": [[1.0]]}) for _ in range(50)]
+        for _ in pending:
+            opened(server)
+        server.offer(X, numbers("x", "FP64", 1), fingerprint="f2")
+        for number in range(1, 51):
+            server.stream().release(str(number))
+        assert {one.result(10)["x"].dtype for one in pending} == {np.dtype(np.float64)}
+    assert server.described == 2
 
 
 def test_a_request_is_not_repeated_while_the_signature_is_the_same(client: Client, server: FakeServer) -> None:

@@ -121,6 +121,33 @@ def test_plain_values_that_do_not_fit_are_refused(dtype: str, value: object, tex
     assert refused(field(dtype), value) == f"inputs.x: {text}"
 
 
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        ("uint64", [2**63 + 1, 1]),
+        ("int64", [2**53 + 1, 1.0]),
+        ("int64", [[np.uint64(2**53 + 1), -1], [True, np.float32(2.0)]]),
+    ],
+)
+def test_whole_numbers_of_mixed_kinds_stay_exact(dtype: str, value: Any) -> None:
+    back = decode(encode(field(dtype), value))
+    assert back.tolist() == np.array(value, object).tolist()
+
+
+@pytest.mark.parametrize("value", [[2**63, -1], [2.0**63, 1], [-(2.0**70)]])
+def test_whole_numbers_of_mixed_kinds_have_a_range(value: Any) -> None:
+    assert "a value is beyond -9223372036854775808 to 9223372036854775807" in refused(field("int64"), value)
+
+
+def test_masked_entries_are_refused() -> None:
+    masked, whole = (np.ma.array([1.0, 2.0], np.float32, mask=mask) for mask in ([False, True], [False, False]))
+    got = "inputs.x: got masked entries, expected a value for each; write x.filled(...)"
+    assert refused(field("float32"), masked) == got
+    assert refused(field("float32", ragged=True), [masked, masked[:1]]) == got
+    assert refused(field("string", kind="text"), np.ma.array(["a", "b"], mask=[True, False])) == got
+    assert decode(encode(field("float32"), whole)).tolist() == [1.0, 2.0]
+
+
 def test_nan_and_infinity_are_left_to_the_model() -> None:
     back = decode(encode(field("float16"), [float("nan"), float("inf")]))
     assert np.isnan(back[0]) and np.isinf(back[1])

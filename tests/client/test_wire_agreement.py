@@ -16,7 +16,7 @@ from mercato_plugin import Axis, Field, Image, Label, Tensor, Text
 from mercato_server.rpc.codec import Bad, FieldCodec
 
 BATCH = schema.Axis("batch", 0, 0)
-JPEG = bytes.fromhex("ffd8 ffc0000b080001000101011100 ffd9")  # the frame of one pixel, and the end
+JPEG = bytes.fromhex("ffd8 ffc0000b080001000101011100 ffda0002 ffd9")  # a frame of one pixel, pixels, end
 SIDES = arrays.array_shapes(min_dims=2, max_dims=2, max_side=6)
 
 

@@ -62,6 +62,10 @@ class AsyncClient(
         self._connect()
         return AsyncStream(Flights(self._plans, self._channel, self._endpoint, self._check))
 
+    async def _pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        self._check()
+
     async def _run(self, plan: Callable[..., Plan[Any]], *arguments: Any) -> Any:
         self._check()
         self._connect()
@@ -73,9 +77,12 @@ class AsyncClient(
 
     def _connect(self) -> None:
         """Open the channel in the running loop, the first time; a channel of asyncio works in no other."""
-        loop = asyncio.get_running_loop()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError as error:
+            raise InvalidInput("no event loop is running; call it in a coroutine") from error
         if self._loop is None:
             self._loop, self._channel = loop, self._endpoint.open(grpc.aio)
-            self._plans = Plans(self._channel, self._endpoint, self.timeout, read)
+            self._plans = Plans(self._channel, self._endpoint, self.timeout, read, self._pause)
         elif self._loop is not loop:
             raise InvalidInput("the client belongs to another event loop; make one AsyncClient in each")

@@ -11,7 +11,7 @@ from mercato.v1 import prediction_pb2
 from mercato_client import forks
 from mercato_client.async_calls import outcome
 from mercato_client.errors import DeadlineExceeded, InvalidInput, MercatoError, Unavailable
-from mercato_client.flights import CLOSED, ENDED, FULL, GRACE, LIMIT, Flight, Flights, Outgoing
+from mercato_client.flights import CLOSED, ENDED, FULL, GRACE, LIMIT, Flight, Flights, Outgoing, Stale
 from mercato_client.plans import Ask
 from mercato_client.prediction import Prediction
 from mercato_client.status import translate
@@ -44,6 +44,7 @@ class AsyncStream(Predicts[Coroutine[Any, Any, AsyncPending]]):
         self._outgoing: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._room = asyncio.Semaphore(LIMIT)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._repeating = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
         self._call: Any = None
 
@@ -75,9 +76,13 @@ class AsyncStream(Predicts[Coroutine[Any, Any, AsyncPending]]):
         await asyncio.wait([self._reader], timeout=GRACE)
 
     async def _predict(self, ask: Ask) -> AsyncPending:
-        flight = self._flights.begin(ask, AsyncPending(self._cancel))
-        await self._proceed(flight)
-        return flight.pending
+        pending = AsyncPending(self._cancel)
+        try:
+            await self._proceed(self._flights.begin(ask, pending))
+        except BaseException:  # nobody holds a future whose caller is cancelled: leaving the block would wait for it
+            pending.cancel()
+            raise
+        return pending
 
     async def _proceed(self, flight: Flight[AsyncPending]) -> None:
         """Do the plan's steps until it waits for an answer of the stream, or ends."""
@@ -148,11 +153,17 @@ class AsyncStream(Predicts[Coroutine[Any, Any, AsyncPending]]):
             self._end(Unavailable(ENDED))
 
     def _answer(self, answer: prediction_pb2.PredictStreamResponse) -> None:
-        flight = self._flights.land(answer, self._room.release)
-        if flight is not None:  # the signature has changed: asking for it must not hold up other answers
-            task = asyncio.create_task(self._proceed(flight))
+        stale = self._flights.land(answer, self._room.release)
+        if stale is not None:  # asking for the new signature must not hold up other answers
+            task = asyncio.create_task(self._repeat(stale))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    async def _repeat(self, stale: Stale[AsyncPending]) -> None:
+        """Go on with a stale request; one after the other, so that the first alone asks for the signature."""
+        async with self._repeating:
+            stale.resume()
+            await self._proceed(stale.flight)
 
     def _end(self, error: MercatoError) -> None:
         self._flights.end(error)

@@ -20,23 +20,28 @@ _RETRIED = (
 )
 
 # RESOURCE_EXHAUSTED is listed because gRPC obeys a server's pushback only for the codes named here.
-SERVICE_CONFIG = json.dumps(
-    {
-        "loadBalancingConfig": [{"round_robin": {}}],
-        "methodConfig": [
-            {
-                "name": [{"service": service, "method": method} for service, method in _RETRIED],
-                "retryPolicy": {
-                    "maxAttempts": 3,
-                    "initialBackoff": "0.05s",
-                    "maxBackoff": "1s",
-                    "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
-                },
-            }
-        ],
-        "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
-    }
+_CONFIG = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "methodConfig": [
+        {
+            "name": [{"service": service, "method": method} for service, method in _RETRIED],
+            "retryPolicy": {
+                "maxAttempts": 3,
+                "initialBackoff": "0.05s",
+                "maxBackoff": "1s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+            },
+        }
+    ],
+    "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
+}
+SERVICE_CONFIG = json.dumps(_CONFIG)
+
+# Calls go only to servers that say they are SERVING, told by one Watch per connection. A lone server gets none of it:
+# while it starts it must still list its models and tell why one of them is not ready.
+_WATCHED: tuple[tuple[str, Any], ...] = (
+    ("grpc.service_config", json.dumps({**_CONFIG, "healthCheckConfig": {"serviceName": ""}})),
 )
 
 OPTIONS: tuple[tuple[str, Any], ...] = (
@@ -66,7 +71,8 @@ class Endpoint:
         self.max_message_bytes = checks.size("max_message_bytes", max_message_bytes)
         self.target = self.addresses[0] if len(self.addresses) == 1 else _together(self.addresses)
         self.credentials = _credentials(tls)
-        self.options = (*OPTIONS, *self._sizes(), *_names(tls, self.addresses))
+        watched = _WATCHED if len(self.addresses) > 1 else ()
+        self.options = (*dict((*OPTIONS, *watched)).items(), *self._sizes(), *_names(tls, self.addresses))
 
     def __str__(self) -> str:
         return ", ".join(self.addresses)
@@ -138,7 +144,7 @@ def _resolved(address: str) -> dict[socket.AddressFamily, str]:
 
 
 def _host_and_port(address: str) -> tuple[str, str]:
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65535 or "/" in host:
+    parts = checks.host_and_port(address)
+    if parts is None:
         raise checks.wrong("address", f'got {address!r}, expected "host:port" for each of several servers')
-    return host.strip("[]"), port
+    return parts

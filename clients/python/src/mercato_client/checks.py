@@ -1,6 +1,7 @@
 """What callers pass, checked before anything is sent: each check gives the value back in its plain type."""
 
 import math
+import re
 from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import SupportsFloat, cast
@@ -9,6 +10,9 @@ from mercato_client.errors import InvalidInput, Violation
 
 # gRPC itself waits at most 27,000 hours, and takes much larger numbers for a deadline that has passed.
 MAX_SECONDS = 1e8
+
+_ADDRESS = re.compile(r"(?:(?P<host>[^\s:/\[\]]+)|\[(?P<six>[^\s/\[\]]+)\]):(?P<port>[0-9]{1,5})")
+_SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:", "xds:")
 
 
 def wrong(argument: str, description: str) -> InvalidInput:
@@ -85,17 +89,25 @@ def size(argument: str, value: object) -> int:
 
 def addresses(value: object) -> tuple[str, ...]:
     """The names of one server or several."""
-    found = tuple(map(address, value if isinstance(value, list | tuple) else (value,)))
+    found = tuple(text("address", one) for one in (value if isinstance(value, list | tuple) else (value,)))
     if not found:
         raise wrong("address", "got no address, expected at least one")
-    return found
+    return found if len(found) > 1 else (_target(found[0]),)
 
 
-def address(value: object) -> str:
-    """The name of a server, without which gRPC writes to standard error."""
-    name = text("address", value)
-    if not name.strip() or name.endswith("/"):
-        raise wrong("address", f'got {name!r}, expected "host:port" or a gRPC target')
+def host_and_port(name: str) -> tuple[str, str] | None:
+    """The two parts of "host:port", where an IPv6 host is in brackets; None for anything else."""
+    parts = _ADDRESS.fullmatch(name)
+    if parts is None or not name.isprintable() or int(parts["port"]) > 65535:
+        return None
+    return parts["host"] or parts["six"], parts["port"]
+
+
+def _target(name: str) -> str:
+    """What gRPC would write to standard error about, or take for port 443, is refused."""
+    is_target = name.startswith(_SCHEMES) and not name.endswith((":", "/")) and name.isprintable()
+    if not is_target and host_and_port(name) is None:
+        raise wrong("address", f'got {name!r}, expected "host:port", an IPv6 host in brackets, or a gRPC target')
     return name
 
 

@@ -1,5 +1,6 @@
 """The façade: one object to call models with, over one channel."""
 
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -29,7 +30,7 @@ class Client(Calls[Prediction, list[Model], Catalog, Model, Signature, Health, N
 
     def _start(self) -> None:
         self._channel = self._endpoint.open(grpc)
-        self._plans = Plans(self._channel, self._endpoint, self.timeout, read)
+        self._plans = Plans(self._channel, self._endpoint, self.timeout, read, self._pause)
 
     def __enter__(self) -> Self:
         return self
@@ -49,6 +50,10 @@ class Client(Calls[Prediction, list[Model], Catalog, Model, Signature, Health, N
         """Many requests through one call: `with client.stream() as stream`, then `stream.predict(...)`."""
         self._check()
         return Stream(Flights(self._plans, self._channel, self._endpoint, self._check))
+
+    def _pause(self, seconds: float) -> None:
+        time.sleep(seconds)
+        self._check()
 
     def _run(self, plan: Callable[..., Plan[Any]], *arguments: Any) -> Any:
         self._check()

@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import secrets
 import time
 from collections.abc import Callable
 from itertools import count
@@ -10,7 +11,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from mercato.v1 import prediction_pb2
 from mercato_client.channel import Deadline, Endpoint
 from mercato_client.errors import DeadlineExceeded, InvalidInput, MercatoError
-from mercato_client.plans import Ask, Plan, Plans, Walk
+from mercato_client.plans import Ask, Plan, Plans, Walk, may_be_stale
 from mercato_client.prediction import Prediction
 from mercato_client.status import from_status
 
@@ -79,6 +80,20 @@ class Flight(Generic[FutureT]):
                 return
 
 
+class Stale(NamedTuple, Generic[FutureT]):
+    """A request whose error a newer signature may mend; its plan has not been told yet."""
+
+    flight: Flight[FutureT]
+    error: MercatoError
+
+    def resume(self) -> None:
+        """Tell the plan, unless the future is done."""
+        if self.flight.pending.done():
+            self.flight.walk.step = None
+        else:
+            self.flight.resume(self.error)
+
+
 class Flights(Generic[FutureT]):
     """All requests of one stream. `error` is why it takes no more, None while it does.
 
@@ -94,6 +109,7 @@ class Flights(Generic[FutureT]):
         self._plans = plans
         self._max_bytes = endpoint.max_message_bytes
         self._open: dict[str, Flight[FutureT]] = {}
+        self._name = secrets.token_hex(4)  # by which the server's log tells the requests of streams apart
         self._ids = count(1)
 
     def open(self, messages: object) -> Any:
@@ -130,7 +146,7 @@ class Flights(Generic[FutureT]):
     def message(self, flight: Flight[FutureT], step: Outgoing) -> bytes:
         """The bytes to send for a request, which is open from now on. Raises DeadlineExceeded or InvalidInput."""
         self._check_open()
-        request, number = step.request, str(next(self._ids))
+        request, number = step.request, f"{self._name}-{next(self._ids)}"
         request.request_id = number
         request.timeout.FromNanoseconds(int(step.deadline.remaining() * 1e9))
         data = prediction_pb2.PredictStreamRequest(predict=request).SerializeToString()
@@ -141,16 +157,19 @@ class Flights(Generic[FutureT]):
         self._open[number] = flight
         return data
 
-    def land(self, answer: prediction_pb2.PredictStreamResponse, release: Callable[[], None]) -> Flight[FutureT] | None:
-        """Take an answer to its flight and `release` its place; the flight, where its plan wants a further step."""
+    def land(self, answer: prediction_pb2.PredictStreamResponse, release: Callable[[], None]) -> Stale[FutureT] | None:
+        """Take an answer to its flight and `release` its place; one that may be stale is given back."""
         flight = self._open.pop(answer.request_id, None) if answer.last else None
         if flight is None:
             return None
         release()
         if flight.pending.done():
             return None
-        flight.resume(answer.ok if answer.HasField("ok") else from_status(answer.error, self.address))
-        return flight if flight.walk.step is not None else None
+        outcome = answer.ok if answer.HasField("ok") else from_status(answer.error, self.address)
+        if isinstance(outcome, MercatoError) and may_be_stale(outcome):
+            return Stale(flight, outcome)
+        flight.resume(outcome)
+        return None
 
     def cancellation(self, pending: FutureT) -> bytes | None:
         """The bytes that take an open request back, None when it is not open."""

@@ -12,7 +12,7 @@ from mercato_client.catalog import to_catalog, to_model
 from mercato_client.channel import Deadline, Endpoint
 from mercato_client.encoder import Encoder
 from mercato_client.errors import InvalidInput, MercatoError, StaleSchema
-from mercato_client.health import Health, HealthCalls, Read
+from mercato_client.health import Health, HealthCalls, Pause, Read
 from mercato_client.prediction import Prediction, to_prediction
 from mercato_client.schema import Catalog, Model, Signature
 from mercato_client.signatures import Signatures, Target
@@ -64,13 +64,14 @@ class Walk(Generic[Result]):
 class Plans:
     """The plans of one client. Steps are functions to call, whose results an asynchronous client awaits.
 
-    `timeout` in seconds counts where a call names none. `read` gives the next message of a stream, None at its end.
+    `timeout` in seconds counts where a call names none. `read` gives the next message of a stream, None at its end;
+    `pause` does nothing for some seconds, and raises where the client has been closed meanwhile.
     """
 
-    def __init__(self, channel: Any, endpoint: Endpoint, timeout: float, read: Read) -> None:
+    def __init__(self, channel: Any, endpoint: Endpoint, timeout: float, read: Read, pause: Pause) -> None:
         self._prediction = PredictionServiceStub(channel)
         self._catalog = CatalogServiceStub(channel)
-        self._health = HealthCalls(channel, str(endpoint), read)
+        self._health = HealthCalls(channel, str(endpoint), read, pause)
         self._timeout = timeout
         self._signatures = Signatures()
 
@@ -83,9 +84,9 @@ class Plans:
         try:
             return to_prediction((yield send(_request(ask, target, encoder), deadline)))
         except (InvalidInput, StaleSchema) as error:
-            if not _may_be_stale(error):
+            if not may_be_stale(error):
                 raise
-            renewed = (yield from self._renewed(target, deadline)) or encoder
+            renewed = (yield from self._renewed(target, encoder, deadline)) or encoder
             if renewed.signature.fingerprint == encoder.signature.fingerprint:
                 raise
         return to_prediction((yield send(_request(ask, target, renewed), deadline)))
@@ -122,7 +123,11 @@ class Plans:
     def _refreshed(self, target: Target, deadline: Deadline) -> Plan[Encoder]:
         return self._signatures.learn((yield from self.model(target.model, deadline)), target)
 
-    def _renewed(self, target: Target, deadline: Deadline) -> Plan[Encoder | None]:
+    def _renewed(self, target: Target, stale: Encoder, deadline: Deadline) -> Plan[Encoder | None]:
+        """A newer encoder; another call may have fetched it already. None where the server does not answer."""
+        known = self._signatures.find(target)
+        if known and known.signature.fingerprint != stale.signature.fingerprint:
+            return known
         try:
             return (yield from self._refreshed(target, deadline))
         except MercatoError:
@@ -135,7 +140,7 @@ class Plans:
         return Deadline(self._timeout if timeout is None else timeout)
 
 
-def _may_be_stale(error: MercatoError) -> bool:
+def may_be_stale(error: MercatoError) -> bool:
     """Whether a newer signature may help: the server says so, or the client itself could not encode an input.
 
     An input that the server refuses is none of these: it compares the signatures before it reads inputs.

@@ -31,9 +31,11 @@ _ABSENT = "no server answers at {}; start one with `mercato serve`, or check the
 # What gRPC's text holds when a connection cannot be made although something listens there.
 _HINTS = {
     "WRONG_VERSION_NUMBER": "the server at {} speaks plain text; connect without tls",
-    "CERTIFICATE_VERIFY_FAILED": "the certificate of the server at {} is signed by nobody whom tls.ca names",
+    "CERTIFICATE_VERIFY_FAILED": "the certificate of the server at {} is not accepted: "
+    "not signed by tls.ca, expired, not valid yet or not meant for servers",
     "Hostname Verification": "the certificate of the server at {} has another name; give it as tls.server_name",
     "security handshaker": "nothing was sent to {}: tls.key does not belong to tls.cert, or is damaged",
+    "backend unhealthy": "no server at {} is ready: they are starting or stopping",
     "failing; last error: UNAVAILABLE": "the server at {} closes every connection: it may want TLS (tls=TLS(...), or "
     "--tls-ca), or a client certificate that it trusts (tls.cert and tls.key)",
 }

@@ -15,7 +15,7 @@ from mercato.v1 import prediction_pb2
 from mercato_client import forks
 from mercato_client.calls import outcome
 from mercato_client.errors import DeadlineExceeded, MercatoError, Unavailable
-from mercato_client.flights import ENDED, FULL, GRACE, LIMIT, Flight, Flights, Outgoing
+from mercato_client.flights import ENDED, FULL, GRACE, LIMIT, Flight, Flights, Outgoing, Stale
 from mercato_client.plans import Ask
 from mercato_client.prediction import Prediction
 from mercato_client.status import translate
@@ -28,17 +28,20 @@ class Pending(concurrent.futures.Future[Prediction]):
     def __init__(self, withdraw: Callable[["Pending"], None]) -> None:
         super().__init__()
         self._withdraw = withdraw
+        self._notifying = threading.Lock()
 
     def cancel(self) -> bool:
         """Take the request back, unless it is answered; whether it is cancelled now."""
         cancelled = super().cancel()
         if cancelled:
+            if self._notifying.acquire(blocking=False):  # never released: whoever waits is told once
+                self.set_running_or_notify_cancel()
             self._withdraw(self)
         return cancelled
 
 
 class Stream(Predicts[Pending]):
-    """Many requests through one call; use it as a context manager.
+    """Many requests through one call; use it as a context manager: one opened by hand and dropped keeps its threads.
 
     `predict` gives a Pending at once, and waits only while 256 requests are in flight. Whatever is wrong with
     one request is raised by its Pending; `predict` itself raises only when the stream is closed or broken.
@@ -52,6 +55,8 @@ class Stream(Predicts[Pending]):
         self._room = threading.Semaphore(LIMIT)
         self._clock = Clock(self._flights, self._outgoing.put)
         self._reader = threading.Thread(target=self._read, name="mercato-stream", daemon=True)
+        self._stale: queue.SimpleQueue[Stale[Pending] | None] = queue.SimpleQueue()
+        self._repeater: threading.Thread | None = None
         self._call: Any = None
 
     def __enter__(self) -> Self:
@@ -80,9 +85,13 @@ class Stream(Predicts[Pending]):
         self._reader.join(GRACE)
 
     def _predict(self, ask: Ask) -> Pending:
-        flight = self._flights.begin(ask, Pending(self._cancel))
-        self._proceed(flight)
-        return flight.pending
+        pending = Pending(self._cancel)
+        try:
+            self._proceed(self._flights.begin(ask, pending))
+        except BaseException:  # nobody holds a future whose caller is interrupted: leaving the block would wait for it
+            pending.cancel()
+            raise
+        return pending
 
     def _proceed(self, flight: Flight[Pending]) -> None:
         """Do the plan's steps until it waits for an answer of the stream, or ends."""
@@ -122,13 +131,24 @@ class Stream(Predicts[Pending]):
             self._end(Unavailable(ENDED))
 
     def _answer(self, answer: prediction_pb2.PredictStreamResponse) -> None:
-        flight = self._flights.land(answer, self._room.release)
-        if flight is not None:  # the signature has changed: asking for it waits, which this thread must not
-            threading.Thread(target=self._proceed, args=(flight,), daemon=True).start()
+        stale = self._flights.land(answer, self._room.release)
+        if stale is None:
+            return
+        if self._repeater is None:  # asking for the new signature waits, which this thread must not
+            self._repeater = threading.Thread(target=self._repeat, name="mercato-repeat", daemon=True)
+            self._repeater.start()
+        self._stale.put(stale)
+
+    def _repeat(self) -> None:
+        """The thread that goes on with stale requests, one after the other: the first alone asks for the signature."""
+        for stale in iter(self._stale.get, None):
+            stale.resume()
+            self._proceed(stale.flight)
 
     def _end(self, error: MercatoError) -> None:
         self._flights.end(error)
         self._outgoing.put(None)
+        self._stale.put(None)
         self._room.release(LIMIT)
 
 

@@ -28,7 +28,7 @@ def encode(field: Field, value: object, tensor: tensor_pb2.Tensor) -> None:
         return _encode_items(field, value, _file, tensor)
     if field.dtype not in WIRE:
         raise refusal(field, f"this client does not know {field.dtype}; upgrade mercato-client")
-    plain = _plain(value)
+    plain = _plain(field, value)
     if field.ragged and isinstance(plain, list | tuple):
         return _encode_rows(field, plain, tensor)
     return encode_numbers(_one_row(field, _numbers(field, plain), value), field.dtype, tensor)
@@ -39,8 +39,10 @@ def refusal(field: Field, description: str) -> InvalidInput:
     return InvalidInput.of(Violation(f"inputs.{field.name}", description))
 
 
-def _plain(value: object) -> Any:
+def _plain(field: Field, value: object) -> Any:
     """Columns and object arrays as plain values; numeric arrays, and what exports one, as arrays."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise refusal(field, f"got masked entries, expected a value for each; write {_variable(field)}.filled(...)")
     if isinstance(value, np.ndarray):
         return value.tolist() if value.dtype.kind == "O" else value
     if isinstance(value, list | tuple):
@@ -64,7 +66,7 @@ def _numbers(field: Field, value: Any) -> Array:
     if isinstance(value, np.ndarray):
         return _checked(field, value)
     try:
-        return _cast(field, np.asarray(value))
+        return _cast(field, np.asarray(value), value)
     except ValueError as error:
         raise refusal(field, f"rows differ in shape; expected a regular array of {field.dtype}") from error
 
@@ -77,15 +79,19 @@ def _checked(field: Field, array: Array) -> Array:
         raise refusal(field, f"got {_kind(array)}, expected {field.dtype}")
     module = "ml_dtypes" if field.dtype == "bfloat16" else "np"
     target = "bool_" if field.dtype == "bool" else field.dtype
-    variable = field.name if field.name.isidentifier() else "value"
     got = f"got {array.dtype.name}, expected {field.dtype}"
-    raise refusal(field, f"{got}; write {variable}.astype({module}.{target})")
+    raise refusal(field, f"{got}; write {_variable(field)}.astype({module}.{target})")
 
 
-def _cast(field: Field, natural: Array) -> Array:
+def _variable(field: Field) -> str:
+    """What the caller's array may be called in a line of Python."""
+    return field.name if field.name.isidentifier() else "value"
+
+
+def _cast(field: Field, natural: Array, value: object) -> Array:
     if natural.dtype.kind not in "biuf":
         raise refusal(field, f"got {_kind(natural)}, expected {field.dtype}")
-    return _to_float(field, natural) if "float" in field.dtype else _to_whole(field, natural)
+    return _to_float(field, natural) if "float" in field.dtype else _to_whole(field, natural, value)
 
 
 def _kind(array: Array) -> str:
@@ -108,18 +114,26 @@ def _to_float(field: Field, natural: Array) -> Array:
     return cast
 
 
-def _to_whole(field: Field, natural: Array) -> Array:
+def _to_whole(field: Field, natural: Array, value: object) -> Array:
     low, high = (0, 1) if field.dtype == "bool" else (np.iinfo(field.dtype).min, np.iinfo(field.dtype).max)
     if natural.dtype.kind == "f" and not np.array_equal(natural, np.trunc(np.where(np.isfinite(natural), natural, 0))):
         raise refusal(field, f"got a fraction, infinity or NaN, expected {field.dtype}")
+    natural = _exact(natural, value)
     if natural.size and not low <= int(natural.min()) <= int(natural.max()) <= high:
         raise refusal(field, f"a value is beyond {low} to {high}, the range of {field.dtype}")
     return natural.astype(field.dtype)
 
 
+def _exact(natural: Array, value: object) -> Array:
+    """Whole numbers of mixed kinds are floats to numpy, which beyond 2**53 are no longer what the caller wrote."""
+    if natural.dtype.kind != "f" or not natural.size or np.abs(natural).max() < 2**53:
+        return natural
+    return np.array([int(item) for item in np.asarray(value, object).flat], object).reshape(natural.shape)
+
+
 def _encode_rows(field: Field, rows: list[Any] | tuple[Any, ...], tensor: tensor_pb2.Tensor) -> None:
     """Rows of different length back to back; rows of one length as a regular array."""
-    arrays = [_numbers(field, _plain(row)) for row in rows]
+    arrays = [_numbers(field, _plain(field, row)) for row in rows]
     rests = {array.shape[1:] for array in arrays if array.ndim}
     if not arrays or len(rests) != 1 or not all(array.ndim for array in arrays):
         raise refusal(field, "expected a list of rows, each a list that differs from the others in length only")
@@ -132,7 +146,7 @@ def _encode_rows(field: Field, rows: list[Any] | tuple[Any, ...], tensor: tensor
 def _encode_items(
     field: Field, value: object, to_bytes: Callable[[Field, object], bytes], tensor: tensor_pb2.Tensor
 ) -> None:
-    plain = _plain(value)
+    plain = _plain(field, value)
     if isinstance(plain, np.ndarray):
         plain = plain.tolist()
     shape = _shape(field, plain)

@@ -14,6 +14,9 @@ Server = Annotated[str, typer.Option(help="Address of the server.")]
 TlsCa = Annotated[Path | None, typer.Option(help="Connect with TLS; PEM file of who signed the server's certificate.")]
 TlsCert = Annotated[Path | None, typer.Option(help="Connect with TLS; PEM file of the caller's certificate.")]
 TlsKey = Annotated[Path | None, typer.Option(help="PEM file of the key that belongs to --tls-cert.")]
+TlsServerName = Annotated[
+    str, typer.Option(help="Connect with TLS; name in the server's certificate where it is not the host of --server.")
+]
 
 
 class Connection(NamedTuple):
@@ -23,6 +26,7 @@ class Connection(NamedTuple):
     ca: Path | None
     cert: Path | None
     key: Path | None
+    server_name: str = ""
 
     def open(self, timeout: float = 10.0) -> "Client":
         """A client. Raises InvalidInput, which names the option."""
@@ -30,22 +34,25 @@ class Connection(NamedTuple):
         from mercato_client.tls import TLS
 
         try:
-            tls = TLS(self.ca, self.cert, self.key) if self._files() else None
+            tls = TLS(**self._given()) if self._given() else None
         except InvalidInput as error:
             raise InvalidInput.of(*map(_as_option, error.violations)) from error
         return Client(self.server, timeout=timeout, tls=tls)
 
     def source(self) -> tuple[str, str]:
         """What to import, and how to make the client, in Python."""
-        files = ", ".join(f"{name}={str(path)!r}" for name, path in self._files().items())
+        tls = ", ".join(f"{name}={value!r}" for name, value in self._given().items())
         server = f'"{self.server}"'
-        return ("TLS, Client", f"Client({server}, tls=TLS({files}))") if files else ("Client", f"Client({server})")
+        return ("TLS, Client", f"Client({server}, tls=TLS({tls}))") if tls else ("Client", f"Client({server})")
 
-    def _files(self) -> dict[str, Path]:
-        named = {"ca": self.ca, "cert": self.cert, "key": self.key}
-        return {name: path for name, path in named.items() if path is not None}
+    def _given(self) -> dict[str, str]:
+        """The arguments of TLS."""
+        files = {"ca": self.ca, "cert": self.cert, "key": self.key}
+        given = {name: str(path) for name, path in files.items() if path is not None}
+        return {**given, "server_name": self.server_name} if self.server_name else given
 
 
 def _as_option(violation: Violation) -> Violation:
     """The argument tls.ca is the option --tls-ca here."""
-    return Violation("--" + violation.field.replace(".", "-"), violation.description.replace("tls.", "--tls-"))
+    option = "--" + violation.field.replace(".", "-").replace("_", "-")
+    return Violation(option, violation.description.replace("tls.", "--tls-"))

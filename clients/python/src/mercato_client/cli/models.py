@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from mercato_client.cli.connection import Connection, Server, TlsCa, TlsCert, TlsKey
+from mercato_client.cli.connection import Connection, Server, TlsCa, TlsCert, TlsKey, TlsServerName
 from mercato_client.cli.document import show_document
 from mercato_client.cli.example import example_call
 from mercato_client.cli.tables import show_catalog, show_model
@@ -17,10 +17,11 @@ def models(
     tls_ca: TlsCa = None,
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
+    tls_server_name: TlsServerName = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """List the models of a server, or show one with its signature and a call to paste."""
-    connection = Connection(server, tls_ca, tls_cert, tls_key)
+    connection = Connection(server, tls_ca, tls_cert, tls_key, tls_server_name)
     with connection.open() as client:
         found = client.catalog() if name is None else client.model(name)
     if as_json:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from mercato_client.cli.arguments import read_inputs, read_parameters
-from mercato_client.cli.connection import Connection, Server, TlsCa, TlsCert, TlsKey
+from mercato_client.cli.connection import Connection, Server, TlsCa, TlsCert, TlsKey, TlsServerName
 from mercato_client.cli.document import answer_document, show_document
 from mercato_client.cli.tables import show_answer
 
@@ -21,12 +21,13 @@ def predict(
     tls_ca: TlsCa = None,
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
+    tls_server_name: TlsServerName = "",
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.")] = 10.0,
     receipt: Annotated[bool, typer.Option("--receipt", help="Show where the time went.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Call a model and print its answer."""
-    with Connection(server, tls_ca, tls_cert, tls_key).open(timeout) as client:
+    with Connection(server, tls_ca, tls_cert, tls_key, tls_server_name).open(timeout) as client:
         signature = client.signature(model, version=version, label=label)
         answer = client.predict(
             model,
