@@ -1,6 +1,7 @@
 """The batcher: when a batch leaves, what it holds, and who gets which answer."""
 
 import asyncio
+import gc
 import weakref
 
 import numpy as np
@@ -297,6 +298,17 @@ async def test_what_is_given_up_before_it_started_is_told_so_too() -> None:
     await settle()
     finished.cancel()
     assert finished.done() and not finished.cancelled()
+
+
+async def test_what_ends_with_its_loop_leaves_no_error_that_nobody_asks_for(caplog: pytest.LogCaptureFixture) -> None:
+    s = scene()
+    await s.submit(request(1))
+    assert s.batcher._running is not None
+    s.batcher._running.cancel()
+    await settle()
+    del s
+    gc.collect()
+    assert caplog.messages == []
 
 
 async def test_members_to_be_run_alone_are_given_up_too() -> None:

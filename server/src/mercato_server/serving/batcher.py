@@ -126,6 +126,7 @@ class Batcher:
         for entry in entries:
             if not entry.future.done():
                 entry.future.set_exception(Draining(text, model=self._model))
+                entry.future.exception()  # asked for here: its caller may have ended before it
 
     def _next_entries(self) -> tuple[list[Entry], bool]:
         """Take the next batch out of the queue; true when it reached its limit with more waiting."""
