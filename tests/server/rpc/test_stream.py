@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -48,10 +49,10 @@ class Scene:
 
     def __init__(self, seconds: float | None = None) -> None:
         self.lane = PuppetLane()
-        version = Version("shop.tiny", 1, SPEC, PluginInfo("mercato-shop", "1.0", "shop", "shop"))
+        version = self.version = Version("shop.tiny", 1, SPEC, PluginInfo("mercato-shop", "1.0", "shop", "shop"))
         version.batcher = Batcher("shop.tiny", self.lane, SPEC.batch)
         self.admission = version.admission = Admission("shop.tiny", max_requests=999, max_bytes=10**9)
-        catalog = Catalog()
+        catalog = self.catalog = Catalog()
         catalog.add(version)
         for state in (State.LOADING, State.WARMING, State.AVAILABLE):
             catalog.move(version, state)
@@ -241,6 +242,17 @@ async def test_a_request_counts_for_the_largest_answer_it_can_have() -> None:
     assert len(s.transport.sent[0]) <= s.method.prediction.largest_answer(known) <= 10_000
     known.model.name = "no.model"
     assert s.method.prediction.largest_answer(known) == 0
+    s.ended.cancel()
+
+
+async def test_a_request_that_comes_before_its_model_leaves_nothing_of_the_signature_behind() -> None:
+    """Loading replaces a version's spec by the one that was exported."""
+    s = Scene()
+    early = Version("shop.early", 1, replace(SPEC, name="shop.early"), s.version.plugin)
+    s.catalog.add(early)
+    await s.send(ask("a", model=prediction_pb2.ModelRef(name="shop.early")))
+    assert s.answers()["a"].error.code == grpc.StatusCode.UNAVAILABLE.value[0]
+    assert early not in s.method.prediction._codecs
     s.ended.cancel()
 
 

@@ -80,6 +80,7 @@ class Prediction:
         sizes = [
             self._codec(version).answer_bytes(_claimed_rows(message))
             for version in self._catalog.models.get(message.model.name, {}).values()
+            if version.batcher is not None  # loading settles the signature, and no other version answers
         ]
         known = [self._max_bytes if size is None else size for size in sizes]
         return min(max(known, default=0), self._max_bytes)
