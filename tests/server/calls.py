@@ -2,6 +2,7 @@
 
 import queue
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
+from tests.server.running import Running
 
 from mercato.v1 import catalog_pb2_grpc, prediction_pb2, prediction_pb2_grpc, tensor_pb2
 
@@ -94,6 +96,19 @@ class Stream:
 
     def rest(self) -> Iterator[prediction_pb2.PredictStreamResponse]:
         return map(prediction_pb2.PredictStreamResponse.FromString, self.call)
+
+
+@contextmanager
+def served(running: Running) -> Iterator[Wire]:
+    """Calls of a server from ready to its end, which must be clean; it is gone afterwards in any case."""
+    try:
+        running.ready()
+        with grpc.insecure_channel(running.address) as channel:
+            yield Wire(channel)
+        running.terminate()
+        assert running.ended() == 0
+    finally:
+        running.kill()
 
 
 def failed(error: Any) -> Failed:

@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import grpc
 import numpy as np
 import pytest
 from grpc import StatusCode
 from tests.server.bad.files_onnx import DISTRIBUTION, LOOP, MODEL, ROWS, SOURCE, WEIGHT, Row, external, model, wrote
-from tests.server.calls import PREDICT, Wire, request, tensor
+from tests.server.calls import PREDICT, Wire, request, served, tensor
 from tests.server.gate import install
 from tests.server.running import Running, environment
 
@@ -34,14 +33,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, Wi
         PYTHONPATH=install(folder / "site", DISTRIBUTION, SOURCE), READY=str(folder / "ready"),
     )  # fmt: skip
     running = Running(folder / "store", folder / "work", env)
-    try:
-        running.ready()
-        with grpc.insecure_channel(running.address) as channel:
-            yield running, Wire(channel)
-        running.terminate()
-        assert running.ended() == 0
-    finally:
-        running.kill()
+    with served(running) as wire:
+        yield running, wire
 
 
 def doubled(wire: Wire, name: str) -> bool:

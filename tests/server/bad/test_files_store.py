@@ -10,7 +10,7 @@ import pytest
 from grpc import StatusCode
 from tests.server.bad.files_onnx import DISTRIBUTION, SOURCE, WEIGHT, external
 from tests.server.bad.files_store import GRAPH, ROWS, Row, Stored
-from tests.server.calls import PREDICT, Wire, request, tensor
+from tests.server.calls import PREDICT, Wire, request, served, tensor
 from tests.server.conftest import Start
 from tests.server.gate import GATE, Gate, install
 from tests.server.running import Running, environment
@@ -79,14 +79,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
 def bare(site: Site) -> Iterator[tuple[Running, Wire]]:
     """A server without build tools over the tampered store."""
     running = site.server("bare-work", bare=True)
-    try:
-        running.ready()
-        with grpc.insecure_channel(running.address) as channel:
-            yield running, Wire(channel)
-        running.terminate()
-        assert running.ended() == 0
-    finally:
-        running.kill()
+    with served(running) as wire:
+        yield running, wire
 
 
 def answers(wire: Wire, model: str) -> bool:

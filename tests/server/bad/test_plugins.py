@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import grpc
 import numpy as np
 import pytest
 from grpc import StatusCode
 from tests.server.bad.plugins import HEADER, HOOK, MODEL, MOODS, ROWS, Mood, Row, moody
-from tests.server.calls import PREDICT, Failed, Wire, request, tensor
+from tests.server.calls import PREDICT, Failed, Wire, request, served, tensor
 from tests.server.gate import install
 from tests.server.running import Running, environment
 
@@ -30,14 +29,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, Wi
     (folder / "made").mkdir()
     env = environment(folder / "home", tuple(sources), PYTHONPATH=str(folder / "site"), MADE=str(folder / "made"))
     running = Running(Path("store"), folder / "work", env)
-    try:
-        running.ready()
-        with grpc.insecure_channel(running.address) as channel:
-            yield running, Wire(channel)
-        running.terminate()
-        assert running.ended() == 0
-    finally:
-        running.kill()
+    with served(running) as wire:
+        yield running, wire
 
 
 @pytest.fixture(scope="module")
