@@ -22,7 +22,7 @@ def main() -> None:
     with _timed("imports"):
         from mercato_server import config
         from mercato_server.commands import serve  # noqa: F401 - its imports are what is timed
-        from mercato_server.control.keys import key_of
+        from mercato_server.store.offered import key_of
         from mercato_server.plugins.host import Policy, discover
         from mercato_server.runtime.providers import choose
         from mercato_server.runtime.threads import cpu_limit

@@ -10,6 +10,7 @@ MercatoError
 │   ├── Overloaded          no permit free; come back after `retry_after`
 │   ├── DeadlineExpired     the deadline passed before the answer was ready
 │   ├── Draining            the server is stopping
+│   ├── WorkerCrashed       the worker ended before the answer was ready
 │   ├── Cancelled           the caller took one request of a stream back
 │   ├── NotAllowed          the caller may not use this method or model
 │   └── PluginFault         the plugin's code or graph failed; `id` finds the log entry
@@ -20,6 +21,7 @@ MercatoError
     ├── ParityFailed        the graph disagrees with its source
     ├── ArtifactDamaged     a stored file is not what its manifest says
     ├── ProviderUnavailable the execution provider that was asked for does not come up
+    ├── MemoryExceeded      the model does not fit the memory that is left
     └── LoadFailed          sessions, the plugin's load or warm-up raised
 """
 
@@ -118,6 +120,12 @@ class Draining(RequestError):
     reason = "DRAINING"
 
 
+class WorkerCrashed(RequestError):
+    """The worker ended before the answer was ready; it is started again, and the request may have run."""
+
+    reason = "WORKER_CRASHED"
+
+
 class Cancelled(RequestError):
     """The caller took one request of a stream back."""
 
@@ -135,9 +143,10 @@ class PluginFault(RequestError):
 
     reason = "PLUGIN_FAULT"
 
-    def __init__(self, message: str, *, model: str) -> None:
-        self.id = uuid.uuid4().hex[:12]
-        super().__init__(f"{message} (id {self.id})", model=model)
+    def __init__(self, message: str, *, model: str, known: str = "") -> None:
+        """`known` is the id of a fault that another process has logged; `message` holds it then."""
+        self.id = known or uuid.uuid4().hex[:12]
+        super().__init__(message if known else f"{message} (id {self.id})", model=model)
 
 
 class StartupError(MercatoError):
@@ -181,6 +190,12 @@ class ProviderUnavailable(StartupError):
     """The execution provider that was asked for does not come up."""
 
     reason = "PROVIDER_UNAVAILABLE"
+
+
+class MemoryExceeded(StartupError):
+    """The model does not fit the memory that `memory_limit` leaves."""
+
+    reason = "MEMORY_EXCEEDED"
 
 
 class LoadFailed(StartupError):

@@ -39,7 +39,9 @@ class _ModelStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelState
     MODEL_STATE_UNLOADED: _ModelState.ValueType  # 8
 
 class ModelState(_ModelState, metaclass=_ModelStateEnumTypeWrapper):
-    """States of a model version, in the only legal order; FAILED is reachable from every one up to AVAILABLE."""
+    """States of a model version, in the only legal order; FAILED is reachable from every one up to AVAILABLE. The one way
+    back is from AVAILABLE to LOADING, when the version's worker has ended and is started again.
+    """
 
 MODEL_STATE_UNSPECIFIED: ModelState.ValueType  # 0
 MODEL_STATE_DISCOVERED: ModelState.ValueType  # 1
@@ -528,12 +530,15 @@ class ModelVersion(_message.Message):
     CERTIFICATE_FIELD_NUMBER: _builtins.int
     PROVIDERS_FIELD_NUMBER: _builtins.int
     MAX_ROWS_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     state: Global___ModelState.ValueType
     reason: _builtins.str
     """Why it is in this state; empty when there is nothing to say."""
     digest: _builtins.str
     max_rows: _builtins.int
+    memory_bytes: _builtins.int
+    """Bytes of memory that loading and warming it were measured to take; 0 until then."""
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -556,10 +561,11 @@ class ModelVersion(_message.Message):
         certificate: Global___Certificate | None = ...,
         providers: _abc.Iterable[_builtins.str] | None = ...,
         max_rows: _builtins.int = ...,
+        memory_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "signature", b"signature", "since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "digest", b"digest", "max_rows", b"max_rows", "providers", b"providers", "reason", b"reason", "signature", b"signature", "since", b"since", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "digest", b"digest", "max_rows", b"max_rows", "memory_bytes", b"memory_bytes", "providers", b"providers", "reason", b"reason", "signature", b"signature", "since", b"since", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -13,7 +13,7 @@ from mercato_server.commands.failure import fail
 from mercato_server.commands.installed import chosen
 from mercato_server.contract.artifact import Artifact
 from mercato_server.contract.certificate import Certificate
-from mercato_server.control.keys import key_of
+from mercato_server.store.offered import key_of
 from mercato_server.errors import ExportFailed, StartupError
 from mercato_server.store import Store
 

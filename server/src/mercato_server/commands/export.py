@@ -15,7 +15,7 @@ from mercato_server.commands.failure import fail
 from mercato_server.commands.installed import chosen
 from mercato_server.commands.progress import ExportProgress
 from mercato_server.contract.plugin import OfferedModel
-from mercato_server.control.keys import key_of
+from mercato_server.store.offered import key_of
 from mercato_server.errors import StartupError
 from mercato_server.export.launch import export_model
 from mercato_server.export.request import ExportRequest

@@ -5,15 +5,19 @@ from typing import Protocol
 from mercato_server.contract.batch import BatchResult, JoinedBatch
 
 
+class NotRun(Exception):
+    """The batch was dropped before anything of it ran: its deadline had passed when its turn came."""
+
+
 class Lane(Protocol):
-    """Runs one batch at a time for one model version."""
+    """Runs batches of one model version in the order in which they were given; any number of fronts may share one.
+
+    Two batches of a front may be in it at a time: one runs, one is prepared.
+    """
 
     async def run(self, batch: JoinedBatch) -> BatchResult:
-        """Run the batch.
+        """Run the batch. Cancelling takes it out, unless it has started.
 
         Raises PluginFault when the plugin's code or graph failed, InvalidRequest when the plugin refused
-        the batch without naming rows.
+        the batch without naming rows, NotRun when its deadline passed first, WorkerCrashed when its worker ended.
         """
-
-    async def close(self) -> None:
-        """Give the model's memory back. The batch in flight, if any, is finished first."""

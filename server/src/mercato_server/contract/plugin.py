@@ -32,6 +32,20 @@ class OfferedModel:
 
 
 @dataclass(frozen=True)
+class Offer:
+    """One model that a loaded plugin offers, as all but its worker know it: plain values.
+
+    `key` is what an export of it, as installed and configured now, is stored under. `given` is what the operator
+    set for the whole distribution, secrets included.
+    """
+
+    plugin: PluginInfo
+    spec: ModelSpec
+    key: str
+    given: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
 class Refusal:
     """Why a plugin offers nothing: a reason code and a sentence that says what to do."""
 

@@ -1,4 +1,4 @@
-"""The states of a model version, in the only legal order."""
+"""The states of a model version, in the only legal order; a worker that is started again is the only way back."""
 
 import enum
 import time
@@ -23,7 +23,7 @@ LEGAL: dict[State, frozenset[State]] = {
     State.EXPORTING: frozenset({State.LOADING, State.FAILED, State.UNLOADED}),
     State.LOADING: frozenset({State.WARMING, State.FAILED, State.UNLOADED}),
     State.WARMING: frozenset({State.AVAILABLE, State.FAILED, State.UNLOADED}),
-    State.AVAILABLE: frozenset({State.DRAINING, State.FAILED}),
+    State.AVAILABLE: frozenset({State.LOADING, State.DRAINING, State.FAILED}),
     State.FAILED: frozenset({State.UNLOADED}),
     State.DRAINING: frozenset({State.UNLOADED}),
     State.UNLOADED: frozenset(),

@@ -8,7 +8,7 @@ from dataclasses import replace
 from mercato_server.contract.artifact import Artifact
 from mercato_server.contract.plugin import Discovery, OfferedModel
 from mercato_server.contract.state import STARTING, State
-from mercato_server.control.keys import key_of
+from mercato_server.store.offered import key_of
 from mercato_server.control.resources import Resources
 from mercato_server.errors import ExportFailed, LoadFailed, ProviderUnavailable, StartupError
 from mercato_server.export.launch import export_model

@@ -30,6 +30,7 @@ CODES: dict[type[errors.RequestError], grpc.StatusCode] = {
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.DeadlineExpired: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.Draining: grpc.StatusCode.UNAVAILABLE,
+    errors.WorkerCrashed: grpc.StatusCode.UNAVAILABLE,
     errors.Cancelled: grpc.StatusCode.CANCELLED,
     errors.NotAllowed: grpc.StatusCode.PERMISSION_DENIED,
     errors.PluginFault: grpc.StatusCode.INTERNAL,

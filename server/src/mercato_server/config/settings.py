@@ -1,46 +1,36 @@
-"""Settings: frozen, read once from flags, the environment and mercato.toml, in that order of precedence."""
+"""Every setting with its bounds, default and description: frozen, and checked against each other."""
 
-import difflib
-import ipaddress
 import json
 import os
 import re
-import stat
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from packaging.utils import canonicalize_name
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
-    EnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    SettingsError,
     TomlConfigSettingsSource,
 )
 
 from mercato_plugin import Secret
+from mercato_server.config.addresses import MAX_PORT, is_address, is_loopback
+from mercato_server.config.sources import plugin_variables, settings_file
 from mercato_server.errors import ConfigError
 
-DEFAULT_FILE = "mercato.toml"
-MAX_FILE_BYTES = 1 << 20
-MAX_PORT = 65_535
-PREFIX = "MERCATO_"
-FILE_VARIABLE = f"{PREFIX}CONFIG"
-PLUGIN_PREFIX = f"{PREFIX}PLUGINS__"
 OFF = "off"
 ANY = "*"
+UNIX = "unix"
 _METHOD = re.compile(r"[\w.]+/\w+")
-# Kubernetes tells every pod of the services beside it: of one called mercato, MERCATO_PORT=tcp://192.0.2.1:8500.
-_SERVICE = re.compile(r"MERCATO_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)=|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?=|PORT=\w+://).*")
 _ADDRESSES = {
     "listen": f"host:port with a port from 0 to {MAX_PORT}",
     "metrics_listen": f"host:port with a port from 0 to {MAX_PORT}, or {OFF!r}",
     "probe_listen": f"host:port on a loopback address, or {OFF!r}",
+    "admin_listen": f"{UNIX!r}, {UNIX}:PATH with an absolute path, host:port on a loopback address, or {OFF!r}",
 }
 _BRACKETS = "; an IPv6 host stands in brackets, as in [::1]:8500"
 
@@ -127,6 +117,11 @@ class Settings(BaseSettings):
         "127.0.0.1:8502",
         description="Loopback address and port of plain-text health, opened only when TLS is on; or off.",
     )
+    admin_listen: str = Field(
+        "unix",
+        description="Where the server is administered: unix is a socket of the user's own, named for the data port; "
+        "or unix:PATH, a loopback address and port, or off.",
+    )
     tls_cert: Path | None = Field(None, description="PEM file with the server's certificate chain.")
     tls_key: Path | None = Field(None, description="PEM file with the key of `tls_cert`.")
     tls_client_ca: Path | None = Field(
@@ -144,6 +139,29 @@ class Settings(BaseSettings):
         None, description="Distributions that may be loaded; not given = all."
     )
     plugins_deny: Listed[tuple[str, ...]] = Field((), description="Distributions that are never loaded.")
+    isolation: Literal["process", "inline"] = Field(
+        "process",
+        description="Where plugins run: each in a process of its own, or inline in threads of the server.",
+    )
+    import_timeout: Finite = Field(60.0, gt=0, description="Longest wait for the import of a plugin, in seconds.")
+    load_timeout: Finite = Field(
+        300.0, gt=0, description="Longest wait for the loading or the warm-up of a model, in seconds."
+    )
+    batch_timeout: Finite = Field(
+        60.0, gt=0, description="Longest run of one batch, in seconds; its worker is ended then."
+    )
+    crash_budget: int = Field(
+        5, ge=1, description="Ends of one plugin's worker within `crash_window` after which its models fail."
+    )
+    crash_window: Finite = Field(60.0, gt=0, description="Seconds in which the ends of a worker are counted.")
+    worker_memory: int | None = Field(
+        None, ge=64 * 1024 * 1024, description="Most bytes of private memory that one worker may take; not given = any."
+    )
+    memory_limit: int | None = Field(
+        None,
+        ge=1024 * 1024,
+        description="Most bytes that all models together may take; one that does not fit fails. Not given = any.",
+    )
     threads: int = Field(0, ge=0, description="Cores that one run may use; 0 = the container's limit.")
     max_message_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="Largest message in either direction.")
     max_message_fields: int = Field(65_536, ge=64, description="Most protobuf fields in one message.")
@@ -171,7 +189,7 @@ class Settings(BaseSettings):
     def _check_address(cls, listen: str, info: ValidationInfo) -> str:
         is_off = listen == OFF and info.field_name != "listen"
         is_open = info.field_name == "probe_listen" and not is_loopback(listen)
-        if not is_off and (is_open or not _is_address(listen)):
+        if not is_off and (is_open or not is_address(listen)):
             raise ValueError(f"got {listen!r}, expected {_ADDRESSES[str(info.field_name)]}{_BRACKETS}")
         return listen
 
@@ -185,7 +203,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags first, then the environment, then the file."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, _file())
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, settings_file())
 
     @property
     def is_secured(self) -> bool:
@@ -236,111 +254,3 @@ class Settings(BaseSettings):
         """The names under which `plugins` has this distribution; the last one wins."""
         wanted = canonicalize_name(distribution)
         return [name for name in self.plugins if canonicalize_name(name) == wanted]
-
-
-def plugin_variables(distribution: str) -> dict[str, str]:
-    """The environment's variables for one distribution, by the setting they set."""
-    prefix = f"{PLUGIN_PREFIX}{canonicalize_name(distribution).replace('-', '_').upper()}__"
-    return {name.removeprefix(prefix).lower(): name for name in os.environ if name.startswith(prefix)}
-
-
-def given() -> list[tuple[str, Mapping[str, Any]]]:
-    """What each place says, by its kind, the one that wins first; `load` must have accepted it."""
-    environment, file = EnvSettingsSource(Settings), TomlConfigSettingsSource(Settings, _file())
-    return [("environment", environment()), ("file", file())]
-
-
-def file_name() -> str:
-    """Name of the settings file, its folder left out."""
-    return _file().name
-
-
-def is_loopback(listen: str) -> bool:
-    """Whether `host:port` is open to this machine alone."""
-    host = listen.rpartition(":")[0].strip("[]")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _is_address(listen: str) -> bool:
-    host, colon, port = listen.rpartition(":")
-    # gRPC takes a port beyond 65535 modulo 65536, and no port at all as 443.
-    return bool(host and colon) and _is_host(host) and port.isascii() and port.isdigit() and int(port) <= MAX_PORT
-
-
-def _is_host(host: str) -> bool:
-    """An IPv6 address in brackets, or anything without a colon and brackets; it is not looked up."""
-    if not set(host) & set(":[]"):
-        return True
-    try:
-        return host[0] + host[-1] == "[]" and bool(ipaddress.IPv6Address(host[1:-1]))
-    except ValueError:
-        return False
-
-
-def load(**flags: Any) -> Settings:
-    """The settings; `flags` that are None are not given. Raises ConfigError naming the setting or the variable."""
-    given = {name: value for name, value in flags.items() if value is not None}
-    _check_environment()
-    _check_file()
-    try:
-        return Settings(**given)
-    except ValidationError as error:
-        details = error.errors(include_input=False, include_url=False)
-        faults = (f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in details)
-        raise ConfigError("; ".join(faults)) from None
-    except SettingsError as error:
-        raise ConfigError(f"{error}: tables are written as JSON in the environment") from None
-
-
-def _check_environment() -> None:
-    """Refuse misspelt variables: what they were to protect would stay open."""
-    settings = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
-    strays = [
-        name
-        for name, value in sorted(os.environ.items())
-        if name.upper().startswith(PREFIX)
-        and not (name.upper() in settings or name == FILE_VARIABLE or name.startswith(PLUGIN_PREFIX))
-        and not _SERVICE.fullmatch(f"{name}={value}")
-    ]
-    if strays:
-        raise ConfigError("; ".join(f"{name} is no setting; {_nearest(name, settings)}" for name in strays))
-
-
-def _nearest(name: str, settings: list[str]) -> str:
-    close = difflib.get_close_matches(name.upper(), [*settings, FILE_VARIABLE], cutoff=0.8)
-    return f"did you mean {' or '.join(close)}?" if close else "unset it"
-
-
-def _file() -> Path:
-    return Path(os.environ.get(FILE_VARIABLE) or DEFAULT_FILE)
-
-
-def _check_file() -> None:
-    """Give a broken or missing settings file a clear word."""
-    path = _file()
-    try:
-        text = _content(path)
-        if text.startswith("\ufeff"):
-            raise ConfigError(f"{path.name} begins with a byte order mark; save it as UTF-8 without one")
-        tomllib.loads(text)
-    except FileNotFoundError:
-        if os.environ.get(FILE_VARIABLE):
-            raise ConfigError("the file that MERCATO_CONFIG names does not exist") from None
-    except OSError as error:
-        raise ConfigError(f"{path.name} cannot be read: {error.strerror}; expected a TOML file") from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a plain ValueError
-        raise ConfigError(f"{path.name} is not valid TOML: {error}") from None
-
-
-def _content(path: Path) -> str:
-    """The text of a regular file, or of one that a link leads to; a pipe is not waited for."""
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        facts = os.fstat(file.fileno())
-        if not stat.S_ISREG(facts.st_mode):
-            raise ConfigError(f"{path.name} is not a regular file; expected a TOML file")
-        if facts.st_size > MAX_FILE_BYTES:
-            raise ConfigError(f"{path.name} has {facts.st_size} bytes, expected at most {MAX_FILE_BYTES}")
-        return file.read(MAX_FILE_BYTES).decode()
