@@ -11,6 +11,8 @@ MercatoError
 │   ├── DeadlineExpired     the deadline passed before the answer was ready
 │   ├── Draining            the server is stopping
 │   ├── WorkerCrashed       the worker ended before the answer was ready
+│   ├── LoadRefused         an operator's load failed; what served before serves on
+│   ├── LabelRefused        a label cannot move to a version that is not AVAILABLE
 │   ├── Cancelled           the caller took one request of a stream back
 │   ├── NotAllowed          the caller may not use this method or model
 │   └── PluginFault         the plugin's code or graph failed; `id` finds the log entry
@@ -124,6 +126,20 @@ class WorkerCrashed(RequestError):
     """The worker ended before the answer was ready; it is started again, and the request may have run."""
 
     reason = "WORKER_CRASHED"
+
+
+class LoadRefused(RequestError):
+    """An operator's load failed. What served before serves on; `reason` is that of the failure, such as LOAD_FAILED."""
+
+    def __init__(self, message: str, *, model: str = "", reason: str) -> None:
+        super().__init__(message, model=model)
+        self.reason = reason
+
+
+class LabelRefused(RequestError):
+    """A label moves to AVAILABLE versions only."""
+
+    reason = "VERSION_NOT_AVAILABLE"
 
 
 class Cancelled(RequestError):

@@ -31,6 +31,8 @@ CODES: dict[type[errors.RequestError], grpc.StatusCode] = {
     errors.DeadlineExpired: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.Draining: grpc.StatusCode.UNAVAILABLE,
     errors.WorkerCrashed: grpc.StatusCode.UNAVAILABLE,
+    errors.LoadRefused: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.LabelRefused: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Cancelled: grpc.StatusCode.CANCELLED,
     errors.NotAllowed: grpc.StatusCode.PERMISSION_DENIED,
     errors.PluginFault: grpc.StatusCode.INTERNAL,
