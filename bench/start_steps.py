@@ -22,12 +22,12 @@ def main() -> None:
     with _timed("imports"):
         from mercato_server import config
         from mercato_server.commands import serve  # noqa: F401 - its imports are what is timed
-        from mercato_server.store.offered import key_of
         from mercato_server.plugins.host import Policy, discover
         from mercato_server.runtime.providers import choose
         from mercato_server.runtime.threads import cpu_limit
         from mercato_server.runtime.worker import Worker
         from mercato_server.store import Store
+        from mercato_server.store.offered import key_of
     with _timed("settings"):
         settings = config.load(store=Path(sys.argv[1]) if len(sys.argv) > 1 else None)
     with _timed("provider"):

@@ -18,7 +18,6 @@ from mercato_plugin.frozen import canonical, freeze
 from mercato_server.contract.certificate import Certificate
 from mercato_server.contract.plugin import Discovery, OfferedModel, PluginInfo, Refusal
 from mercato_server.contract.state import State
-from mercato_server.store.offered import key_of
 from mercato_server.control.lifecycle import Lifecycle, settled
 from mercato_server.control.resources import Resources
 from mercato_server.errors import Draining
@@ -26,6 +25,7 @@ from mercato_server.runtime.providers import Provider
 from mercato_server.serving.catalog import Catalog
 from mercato_server.serving.request import Request
 from mercato_server.store import Store
+from mercato_server.store.offered import key_of
 
 
 class Life:

@@ -13,9 +13,9 @@ from mercato_server.commands.failure import fail
 from mercato_server.commands.installed import chosen
 from mercato_server.contract.artifact import Artifact
 from mercato_server.contract.certificate import Certificate
-from mercato_server.store.offered import key_of
 from mercato_server.errors import ExportFailed, StartupError
 from mercato_server.store import Store
+from mercato_server.store.offered import key_of
 
 _KINDS = {
     "source": "source: held against the source itself in float64",

@@ -15,12 +15,12 @@ from mercato_server.commands.failure import fail
 from mercato_server.commands.installed import chosen
 from mercato_server.commands.progress import ExportProgress
 from mercato_server.contract.plugin import OfferedModel
-from mercato_server.store.offered import key_of
 from mercato_server.errors import StartupError
 from mercato_server.export.launch import export_model
 from mercato_server.export.request import ExportRequest
 from mercato_server.export.tools import usable
 from mercato_server.store import Store
+from mercato_server.store.offered import key_of
 from mercato_server.telemetry.logs import configure
 
 Row = dict[str, str]

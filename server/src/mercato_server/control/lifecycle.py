@@ -8,7 +8,6 @@ from dataclasses import replace
 from mercato_server.contract.artifact import Artifact
 from mercato_server.contract.plugin import Discovery, OfferedModel
 from mercato_server.contract.state import STARTING, State
-from mercato_server.store.offered import key_of
 from mercato_server.control.resources import Resources
 from mercato_server.errors import ExportFailed, LoadFailed, ProviderUnavailable, StartupError
 from mercato_server.export.launch import export_model
@@ -21,6 +20,7 @@ from mercato_server.serving.admission import Admission
 from mercato_server.serving.batcher import Batcher
 from mercato_server.serving.catalog import Catalog, Version
 from mercato_server.store import Store
+from mercato_server.store.offered import key_of
 
 log = logging.getLogger("mercato.control")
 
