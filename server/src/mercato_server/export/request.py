@@ -6,13 +6,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from mercato_plugin import Secret
-from mercato_server.contract.plugin import OfferedModel, PluginInfo
+from mercato_server.contract.plugin import Offer, OfferedModel, PluginInfo
+from mercato_server.contract.secrets import received, sent
 
 MAX_MESSAGE = 2000
 """Characters of a failed export's message."""
-
-_MARK = "$secret"
 
 Step = Literal["build", "export", "certify", "store"]
 
@@ -34,32 +32,22 @@ class ExportRequest:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, offered: OfferedModel, store: Path, key: str) -> "ExportRequest":
+    def of(cls, offered: Offer | OfferedModel, store: Path, key: str) -> "ExportRequest":
         """The request for an installed model as it is configured."""
         return cls(offered.plugin, offered.spec.name, store, key, settings=offered.given)
 
     def to_json(self) -> bytes:
         """One line; `from_json` is its inverse."""
-        settings = {name: _sent(value) for name, value in self.settings.items()}
-        return json.dumps({**asdict(self), "settings": settings}, default=str).encode() + b"\n"
+        return json.dumps({**asdict(self), "settings": sent(self.settings)}, default=str).encode() + b"\n"
 
     @classmethod
     def from_json(cls, line: bytes) -> "ExportRequest":
         """The request that `to_json` wrote."""
         data = json.loads(line)
         files = data["files"] and Path(data["files"])
-        settings = {name: _received(value) for name, value in data["settings"].items()}
+        settings = received(data["settings"])
         plugin = PluginInfo(**data["plugin"])
         return cls(**{**data, "plugin": plugin, "store": Path(data["store"]), "files": files, "settings": settings})
-
-
-def _sent(value: Any) -> Any:
-    """A secret keeps its kind on the way: the plugin host takes one only as such."""
-    return {_MARK: str(value)} if isinstance(value, Secret) else value
-
-
-def _received(value: Any) -> Any:
-    return Secret(value[_MARK]) if isinstance(value, dict) and set(value) == {_MARK} else value
 
 
 @dataclass(frozen=True)

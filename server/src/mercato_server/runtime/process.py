@@ -1,0 +1,283 @@
+"""The process host, seen from the server: it starts a worker process, waits for what it says, and ends it.
+
+Descriptors go to it at its start; what is said afterwards goes over links. Imports neither onnxruntime nor plugins.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import logging
+import os
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mercato_plugin import SpecError
+from mercato_plugin.frozen import thaw
+from mercato_server.contract.host import Placement
+from mercato_server.contract.plugin import Offer, PluginInfo
+from mercato_server.contract.secrets import sent
+from mercato_server.errors import PluginRefused
+from mercato_server.runtime.link import Broken, Kind, Link, pair
+from mercato_server.runtime.packing import pack
+from mercato_server.runtime.process_lane import SLOTS, ProcessLane
+
+log = logging.getLogger("mercato.worker")
+
+EXIT_SECONDS = 5.0
+"""Longest wait for a process that was asked to end."""
+
+DEAF_SECONDS = 1.0
+"""Longest wait for the end of a process that has closed its line."""
+
+DUMP_SECONDS = 1.0
+"""Longest wait for a process that hangs to say where."""
+
+MAX_DUMP = 1 << 16
+"""Bytes that are read of what a process wrote while it crashed."""
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True)
+class WorkerLimits:
+    """What a worker process may take: seconds for each thing it is asked, bytes of private memory (None: any).
+
+    `shared_threads` is the size of the thread pool that its sessions share, 0 when each has its own. `log_level` and
+    `log_format` are those of the server.
+    """
+
+    import_timeout: float = 60.0
+    load_timeout: float = 300.0
+    batch_timeout: float = 60.0
+    memory: int | None = None
+    shared_threads: int = 0
+    log_level: str = "WARNING"
+    log_format: str = "auto"
+
+
+class ProcessHost:
+    """One worker process. It belongs to the loop that starts it, whose thread has to live as long as the process."""
+
+    def __init__(self, plugin: PluginInfo, given: Mapping[str, Any], limits: WorkerLimits) -> None:
+        self.plugin = plugin
+        self._given = given
+        self._limits = limits
+        self._numbers = itertools.count(1)
+        self._lanes: set[ProcessLane] = set()
+        self._ending: set[asyncio.Task[None]] = set()
+        self._process: Process | None = None
+        self._line: Link | None = None
+        self._answer: asyncio.Future[tuple[int, bytes]] | None = None
+        self._dump = -1
+        self._why = ""
+        self._is_closing = False
+
+    @property
+    def pid(self) -> int:
+        """The process's number; 0 before `start`."""
+        return self._process.pid if self._process is not None else 0
+
+    async def start(self) -> Sequence[Offer]:
+        """Start the process and have it import the plugin.
+
+        Raises PluginRefused: with what the plugin did wrong, or IMPORT_CRASHED or IMPORT_TIMEOUT. The process has ended
+        then.
+        """
+        try:
+            await self._spawn()
+            return self._offers(*await self._import())
+        except BaseException:
+            await self.close()
+            raise
+
+    def lane(self, model: str, placement: Placement) -> ProcessLane:
+        """A lane to one of the models that `start` told of; nothing is loaded yet."""
+        ours, theirs = pair()
+        artifact = placement.artifact
+        facts = {
+            "lane": next(self._numbers),
+            "slots": SLOTS,
+            "model": model,
+            "digest": artifact.digest,
+            "folder": str(artifact.folder),
+            "provider": placement.provider,
+            "threads": placement.threads,
+        }
+        limits = self._limits
+        lane = ProcessLane(model, ours, self, load_timeout=limits.load_timeout, batch_timeout=limits.batch_timeout)
+        self._lanes.add(lane)
+        with theirs, contextlib.suppress(OSError):  # a process that has ended: the lane will tell
+            self._tell(Kind.OPEN, facts, also=[theirs.fileno()])
+        return lane
+
+    async def ended(self) -> str:
+        """Return when the process has ended without having been asked to: why, for people."""
+        await asyncio.shield(self._gone)
+        return self._why
+
+    def memory(self) -> int:
+        """Resident bytes of the process; 0 when it has ended."""
+        try:
+            with open(f"/proc/{self.pid}/statm", encoding="ascii") as file:
+                return int(file.read().split()[1]) * PAGE
+        except (OSError, IndexError):
+            return 0
+
+    async def close(self) -> None:
+        """End the process, whatever it does, with what it has started."""
+        self._is_closing = True
+        if self._process is None:
+            return
+        self._hang_up()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(EXIT_SECONDS if not self._why else 0):
+                await asyncio.shield(self._waiting)
+        self._signal(signal.SIGKILL)
+        await self._waiting
+
+    def hangs(self, why: str) -> None:
+        """End a process that does not answer; `why` completes "the worker ..."."""
+        self._later(self._end_hanging(why))
+
+    def forget(self, lane: ProcessLane) -> None:
+        """A lane has closed."""
+        self._lanes.discard(lane)
+
+    async def _spawn(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._gone: asyncio.Future[None] = loop.create_future()
+        ours, theirs = pair()
+        self._dump = os.memfd_create("mercato-dump", os.MFD_CLOEXEC)
+        with theirs:
+            passed = (theirs.fileno(), self._dump)
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-P", "-m", "mercato_server.runtime", str(os.getpid()), *map(str, passed),
+                stdin=DEVNULL, stdout=DEVNULL, pass_fds=passed, start_new_session=True, env=_environment(),
+            )  # fmt: skip
+        self._line = Link(ours)
+        ours.setblocking(False)
+        loop.add_reader(ours.fileno(), self._on_line)
+        self._waiting = loop.create_task(self._wait())
+
+    async def _import(self) -> tuple[int, bytes]:
+        limits, info = self._limits, self.plugin
+        facts = {
+            "plugin": {name: getattr(info, name) for name in ("distribution", "version", "entry_point", "module")},
+            "given": sent(self._given),
+            "memory": limits.memory,
+            "shared_threads": limits.shared_threads,
+            "log_level": limits.log_level,
+            "log_format": limits.log_format,
+        }
+        self._answer = asyncio.get_running_loop().create_future()
+        with contextlib.suppress(OSError):  # a process that has ended already: `_wait` will tell
+            self._tell(Kind.START, facts)
+        first: list[asyncio.Future[Any]] = [self._answer, self._waiting]
+        await asyncio.wait(first, timeout=limits.import_timeout, return_when=asyncio.FIRST_COMPLETED)
+        if self._answer.done():
+            return self._answer.result()
+        code = "IMPORT_CRASHED" if self._waiting.done() else "IMPORT_TIMEOUT"
+        if code == "IMPORT_TIMEOUT":
+            await self._end_hanging(f"was ended: the import took longer than {limits.import_timeout:g} s")
+        raise PluginRefused(code, f"{info.distribution}: the worker {self._why} while it imported {info.module}")
+
+    def _offers(self, kind: int, head: bytes) -> list[Offer]:
+        facts = json.loads(head)
+        if kind == Kind.FAILED:
+            raise PluginRefused(facts["reason"], facts["message"])
+        try:
+            return [Offer(self.plugin, thaw(offer["spec"]), offer["key"], self._given) for offer in facts["offers"]]
+        except (SpecError, LookupError, TypeError, ValueError) as error:
+            text = f"{self.plugin.distribution}: its worker told of models that are none"
+            raise PluginRefused("IMPORT_FAILED", text) from error
+
+    def _tell(self, kind: Kind, facts: Mapping[str, Any], also: Sequence[int] = ()) -> None:
+        assert self._line is not None, "a host is started first"
+        self._line.send(kind, 0, pack(facts), also=also)
+
+    def _on_line(self) -> None:
+        """The process answers `start`, or has ended, or closed what it must not."""
+        assert self._line is not None
+        try:
+            message = self._line.receive()
+        except BlockingIOError:
+            return
+        except Broken as error:
+            log.error("worker of %s: %s", self.plugin.distribution, error)
+            message = None
+        if message is not None and self._answer is not None and not self._answer.done():
+            self._answer.set_result((message.kind, message.head))
+            return
+        self._hang_up()
+        if not self._is_closing:
+            self._later(self._end_deaf())
+
+    async def _end_deaf(self) -> None:
+        """The line of a process that ends closes a moment before its end is known; one that lives on cannot be told."""
+        await asyncio.wait([self._waiting], timeout=DEAF_SECONDS)
+        self._why = self._why or "was ended: it closed its line to the server"
+        self._signal(signal.SIGKILL)
+
+    async def _end_hanging(self, why: str) -> None:
+        """It is to write down first where it hangs."""
+        self._why = self._why or why
+        self._signal(signal.SIGABRT)
+        await asyncio.wait([self._waiting], timeout=DUMP_SECONDS)
+        self._signal(signal.SIGKILL)
+        await self._waiting
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    def _hang_up(self) -> None:
+        """Close the line: a process that still reads it ends itself."""
+        if self._line is not None:
+            asyncio.get_running_loop().remove_reader(self._line.fileno())
+            self._line.close()
+            self._line = None
+
+    async def _wait(self) -> None:
+        """Follow the process to its end, and tell whoever waits for it."""
+        assert self._process is not None
+        code = await self._process.wait()
+        self._why = self._why or _ending(code)
+        self._signal(signal.SIGKILL)  # what it has started and left behind
+        self._hang_up()
+        for lane in list(self._lanes):
+            lane.lost()
+        dump = _read(self._dump)
+        os.close(self._dump)
+        if not self._is_closing:
+            facts = {"plugin": self.plugin.distribution, **({"output": dump} if dump else {})}
+            log.error("the worker of %s %s", self.plugin.distribution, self._why, extra=facts)
+            self._gone.set_result(None)
+
+    def _signal(self, number: signal.Signals) -> None:
+        """To the process and to what it has started in its group."""
+        assert self._process is not None
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
+
+
+def _environment() -> dict[str, str]:
+    """The server's own settings, other plugins' secrets among them, are nothing for a plugin."""
+    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("MERCATO_")}
+    return {**kept, "ORT_DISABLE_TELEMETRY": "1"}
+
+
+def _ending(code: int) -> str:
+    if code < 0:
+        known = {int(number): number.name for number in signal.Signals}
+        return f"was ended by signal {known.get(-code, -code)}"
+    return f"ended with exit code {code}"
+
+
+def _read(descriptor: int) -> str:
+    return os.pread(descriptor, MAX_DUMP, 0).decode(errors="replace")

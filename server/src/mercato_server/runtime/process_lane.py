@@ -1,0 +1,230 @@
+"""The lane to one version in a worker process, seen from the server."""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import logging
+import socket
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from mercato_server.contract.batch import BatchResult, JoinedBatch
+from mercato_server.contract.host import Loaded
+from mercato_server.contract.lane import NotRun
+from mercato_server.errors import (
+    InvalidRequest,
+    LoadFailed,
+    MercatoError,
+    PluginFault,
+    ProviderUnavailable,
+    Violation,
+    WorkerCrashed,
+)
+from mercato_server.runtime.link import Broken, Kind, Link, Message
+from mercato_server.runtime.packing import Packed, pack_batch, unpack_result
+
+log = logging.getLogger("mercato.worker")
+
+SLOTS = 2
+"""Batches of one front under way: one runs, one is prepared."""
+
+_LOAD_ERRORS: dict[str, type[MercatoError]] = {kind.reason: kind for kind in (LoadFailed, ProviderUnavailable)}
+
+
+class Owner(Protocol):
+    """The host, as its lanes know it."""
+
+    def hangs(self, why: str) -> None:
+        """End the process, which does not answer."""
+
+    def forget(self, lane: "ProcessLane") -> None:
+        """The lane has closed."""
+
+
+class _Flight:
+    """One message under way, and the answer to come."""
+
+    __slots__ = ("answer", "kind", "slot")
+
+    def __init__(self, kind: Kind, slot: int, answer: "asyncio.Future[Any]") -> None:
+        self.kind = kind
+        self.slot = slot
+        self.answer = answer
+
+
+class ProcessLane:
+    """Belongs to the loop it is made in. Once its process has ended, everything raises WorkerCrashed or LoadFailed."""
+
+    def __init__(
+        self, model: str, end: socket.socket, owner: Owner, *, load_timeout: float, batch_timeout: float
+    ) -> None:
+        self._model = model
+        self._owner = owner
+        self._load_timeout = load_timeout
+        self._batch_timeout = batch_timeout
+        self._loop = asyncio.get_running_loop()
+        end.setblocking(False)
+        self._link: Link | None = Link(end, SLOTS)
+        self._descriptor = end.fileno()
+        self._loop.add_reader(self._descriptor, self._on_readable)
+        self._numbers = itertools.count()
+        self._flights: dict[int, _Flight] = {}  # in the order in which they were sent
+        self._slots = list(range(SLOTS))
+        self._permits = asyncio.Semaphore(SLOTS)
+        self._begun = 0.0  # when the first of the flights could begin
+        self._watch: asyncio.TimerHandle | None = None
+
+    async def load(self) -> None:
+        """Open the sessions and call the plugin's `load`."""
+        await self._prepared(Kind.LOAD, "loading")
+
+    async def warm(self) -> Loaded:
+        """Run the author's examples."""
+        facts = await self._prepared(Kind.WARM, "the warm-up of")
+        return Loaded(tuple(facts["providers"]), facts["nbytes"])
+
+    async def run(self, batch: JoinedBatch) -> BatchResult:
+        """Run one batch."""
+        result: BatchResult = await self._ask(Kind.RUN, pack_batch(batch))
+        return result
+
+    async def close(self) -> None:
+        """Give the model's memory back; what is under way is finished first."""
+        if self._link is not None:
+            with contextlib.suppress(WorkerCrashed):
+                await self._ask(Kind.CLOSE)
+        self.lost()
+        self._owner.forget(self)
+
+    def lost(self) -> None:
+        """The process has ended, or the lane is closed: nothing comes any more."""
+        if self._link is None:
+            return
+        self._loop.remove_reader(self._descriptor)
+        self._link.close()
+        self._link = None
+        if self._watch is not None:
+            self._watch.cancel()
+        flights, self._flights = self._flights, {}
+        for flight in flights.values():
+            self._release(flight)
+            _settle(flight.answer, None, self._crashed())
+
+    async def _prepared(self, kind: Kind, what: str) -> Any:
+        """The answer to a step before serving. Raises LoadFailed, ProviderUnavailable."""
+        try:
+            async with asyncio.timeout(self._load_timeout):
+                return await self._ask(kind)
+        except WorkerCrashed:
+            raise LoadFailed(f"the worker ended while {what} {self._model} was under way") from None
+        except TimeoutError:
+            took = f"{what} {self._model} took longer than {self._load_timeout:g} s"
+            self._owner.hangs(f"was ended: {took}")
+            raise LoadFailed(took) from None
+
+    async def _ask(self, kind: Kind, packed: Packed | None = None) -> Any:
+        """Send and wait. Raises WorkerCrashed."""
+        await self._permits.acquire()
+        flight = self._sent(kind, packed)
+        try:
+            return await flight.answer
+        except asyncio.CancelledError:
+            if self._link is not None:
+                self._link.cancel(flight.slot)
+            raise
+
+    def _sent(self, kind: Kind, packed: Packed | None) -> _Flight:
+        if self._link is None:
+            self._permits.release()
+            raise self._crashed()
+        number = next(self._numbers) & 0xFFFFFFFF
+        flight = _Flight(kind, self._slots.pop(), self._loop.create_future())
+        try:
+            self._link.send(kind, number, packed, slot=flight.slot)
+        except OSError:
+            self._release(flight)
+            self.lost()
+            raise self._crashed() from None
+        if not self._flights:
+            self._begun = time.monotonic()
+        self._flights[number] = flight
+        if kind == Kind.RUN and self._watch is None:
+            self._watch = self._loop.call_later(self._batch_timeout, self._look)
+        return flight
+
+    def _on_readable(self) -> None:
+        assert self._link is not None
+        try:
+            message = self._link.receive()
+            if message is None:
+                self.lost()
+            else:
+                self._answered(message)
+        except BlockingIOError:
+            return
+        except Exception as error:  # whatever it sent, it is no answer
+            facts = {"model": self._model}
+            log.error("the worker of model %s sent what is no answer", self._model, exc_info=error, extra=facts)
+            self._owner.hangs("was ended: it sent what is no answer")
+            self.lost()
+
+    def _answered(self, message: Message) -> None:
+        """Read the answer at once: the worker may write to that memory again as soon as the slot is free."""
+        flight = self._flights[message.number]
+        if not flight.answer.done():
+            _settle(flight.answer, *self._outcome(flight.kind, message))
+        del self._flights[message.number]
+        self._begun = time.monotonic()
+        self._release(flight)
+
+    def _outcome(self, asked: Kind, message: Message) -> tuple[Any, Exception | None]:
+        match message.kind:
+            case Kind.DONE if asked == Kind.RUN:
+                return unpack_result(message.view, message.head), None
+            case Kind.DONE:
+                return json.loads(message.head or b"null"), None
+            case Kind.NOT_RUN:
+                return None, NotRun()
+            case Kind.FAILED:
+                return None, _failure(asked, json.loads(message.head), self._model)
+        raise Broken(f"a message of kind {message.kind} is no answer")
+
+    def _release(self, flight: _Flight) -> None:
+        self._slots.append(flight.slot)
+        self._permits.release()
+
+    def _look(self) -> None:
+        """End a process whose oldest batch has run too long."""
+        self._watch = None
+        if not self._flights:
+            return
+        left = self._begun + self._batch_timeout - time.monotonic()
+        if left > 0:
+            self._watch = self._loop.call_later(left, self._look)
+        else:
+            self._owner.hangs(f"was ended: a batch of model {self._model!r} took longer than {self._batch_timeout:g} s")
+
+    def _crashed(self) -> WorkerCrashed:
+        text = f"model {self._model!r}: its worker ended before the answer was ready; the request may have run"
+        return WorkerCrashed(text, model=self._model)
+
+
+def _settle(answer: "asyncio.Future[Any]", value: Any, error: Exception | None) -> None:
+    if answer.done():
+        return
+    if error is None:
+        answer.set_result(value)
+    else:
+        answer.set_exception(error)
+        answer.exception()  # asked for here: whoever waited may have gone
+
+
+def _failure(asked: Kind, facts: Mapping[str, Any], model: str) -> MercatoError:
+    """The worker's error, raised again on this side."""
+    if asked != Kind.RUN:
+        return _LOAD_ERRORS.get(facts["reason"], LoadFailed)(facts["message"])
+    if "violations" in facts:
+        return InvalidRequest([Violation(field, why) for field, why in facts["violations"]], model=model)
+    return PluginFault(facts["message"], model=model, known=facts["id"])
