@@ -108,6 +108,7 @@ def asked(*moods: float, deadline: float | None = None) -> JoinedBatch:
 
 
 def placement(folder: Path) -> Placement:
+    folder.mkdir()
     made = artifact(folder, SPEC, {"model": double()}, [{"x": [[1, 2]]}])
     (folder / "spec.json").write_text(json.dumps(freeze(SPEC)))
     (folder / "certificate.json").write_text(json.dumps(made.certificate.to_json()))
@@ -131,8 +132,8 @@ class Stop:
 
 @pytest.fixture
 async def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Start]:
-    """`await start(top=..., load=..., given=..., **limits)`: a host of the plugin, not started."""
-    hosts = []
+    """Makes hosts of the plugin that are not started: `start(top=..., load=..., given=..., **limits)`."""
+    hosts: list[ProcessHost] = []
     monkeypatch.setenv("FOLDER", str(tmp_path))
 
     def make(top: str = "", load: str = "pass", given: Any = None, **limits: Any) -> ProcessHost:
@@ -151,7 +152,6 @@ async def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 async def opened(host: ProcessHost, folder: Path) -> Any:
     """A started host's lane, loaded and warm."""
     await host.start()
-    folder.mkdir(exist_ok=True)
     lane = host.lane("shop.double", placement(folder))
     await lane.load()
     assert (await lane.warm()).providers == ("cpu",)
@@ -179,7 +179,6 @@ async def test_from_the_start_to_the_end(start: Start, tmp_path: Path) -> None:
     (offer,) = await host.start()
     assert (offer.spec, offer.plugin, len(offer.key)) == (SPEC, host.plugin, 64)
     assert host.pid != os.getpid() and host.memory() > 10_000_000
-    (tmp_path / "artifact").mkdir()
     lane = host.lane("shop.double", placement(tmp_path / "artifact"))
     await lane.load()
     loaded = await lane.warm()
@@ -338,7 +337,6 @@ async def test_an_import_that_fails_is_a_refusal(start: Start, top: str, code: s
 async def test_a_load_that_fails_is_told(start: Start, tmp_path: Path, load: str, why: str) -> None:
     host = start(load=load, load_timeout=1 if "longer" in why else 60)
     await host.start()
-    (tmp_path / "artifact").mkdir()
     lane = host.lane("shop.double", placement(tmp_path / "artifact"))
     with pytest.raises(LoadFailed, match=why):
         await lane.load()

@@ -28,20 +28,24 @@ class Version:
         self._make = make
         self._worker: Worker | None = None
         self._turn = threading.Lock()
+        self._fronts = 0
 
     def serve(self, link: Link) -> None:
         """Begin to take a front's messages, on a thread of their own."""
+        self._fronts += 1
         threading.Thread(target=self._serve, args=(link,), name=f"worker {self._model}", daemon=True).start()
 
     def _serve(self, link: Link) -> None:
         """Until the front closes the version or is gone; a link that cannot be read or written ends the process."""
         try:
-            while (message := link.receive()) is not None:
+            while (message := link.receive()) is not None and message.kind != Kind.CLOSE:
                 with self._turn:
                     kind, answer = self._answer(link, message)
                 link.send(kind, message.number, answer, slot=message.slot)
-                if message.kind == Kind.CLOSE:
-                    break
+            with self._turn:
+                self._close()
+            if message is not None:
+                link.send(Kind.DONE, message.number)
             link.close()
         except BaseException:
             log.critical("the worker lost its line to the server", exc_info=True)
@@ -67,16 +71,12 @@ class Version:
                 result = self._run(link, message)
                 return (Kind.NOT_RUN, None) if result is None else (Kind.DONE, pack_result(result))
             case Kind.LOAD:
-                self._worker = self._make()
-                self._worker.load()
+                self._load()
                 return Kind.DONE, None
             case Kind.WARM:
                 worker = self._loaded()
                 worker.warm()
                 return Kind.DONE, pack({"providers": worker.providers, "nbytes": worker.nbytes})
-            case Kind.CLOSE:
-                self._close()
-                return Kind.DONE, None
             case kind:
                 raise ValueError(f"a message of kind {kind} is none for a version")
 
@@ -92,9 +92,19 @@ class Version:
         assert self._worker is not None, "a version is loaded first"
         return self._worker
 
+    def _load(self) -> None:
+        """The first front that asks loads it for all."""
+        if self._worker is None:
+            worker = self._make()
+            worker.load()
+            self._worker = worker
+
     def _close(self) -> None:
-        if self._worker is not None:
+        """The last front to go takes the model along."""
+        self._fronts -= 1
+        if self._fronts == 0 and self._worker is not None:
             self._worker.close()
+            self._worker = None
 
 
 def failure(error: MercatoError) -> Mapping[str, Any]:

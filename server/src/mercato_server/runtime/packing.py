@@ -23,7 +23,10 @@ _NUMBERS = (
     "float16", "bfloat16", "float32", "float64",
 )  # fmt: skip
 _DTYPES = {name: numpy_dtype(name) for name in _NUMBERS}
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _LENGTHS = np.dtype(np.int64)
+
+_to_json = json.JSONEncoder(separators=(",", ":"), default=str).encode
 
 # A plugin's text may hold lone surrogates; what answers callers decides about them.
 _CODING = ("utf-8", "surrogatepass")
@@ -40,7 +43,7 @@ class Packed:
 
     def __init__(self, head: Mapping[str, Any], parts: Sequence[tuple[int, Array | bytes]], end: int) -> None:
         self._parts = parts
-        self._head = json.dumps(head, separators=(",", ":"), default=str).encode()
+        self._head = _to_json(head).encode()
         self.head_at = end
         self.end = end + len(self._head)
 
@@ -130,8 +133,8 @@ class _Writer:
 
     def array(self, name: str, array: Array) -> list[Any]:
         """Where and what it is: type, shape and place, for items the place of their lengths and that of their bytes."""
-        if array.dtype.name in _DTYPES:
-            return [array.dtype.name, array.shape, self._place(array, array.nbytes)]
+        if (number := _NAMES.get(array.dtype)) is not None:
+            return [number, array.shape, self._place(array, array.nbytes)]
         items = array.ravel().tolist()
         kinds = set(map(type, items))
         if all(issubclass(kind, str) for kind in kinds):
