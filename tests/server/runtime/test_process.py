@@ -239,10 +239,10 @@ async def test_what_is_cancelled_or_late_before_its_turn_is_never_run(start: Sta
     prepared = asyncio.create_task(lane.run(asked(-2)))  # would end the worker
     await asyncio.sleep(0)
     prepared.cancel()
-    await stop.open()
-    await running
     with pytest.raises(asyncio.CancelledError):
         await prepared
+    await stop.open()
+    await running
     with pytest.raises(NotRun):
         await lane.run(asked(-2, deadline=0.001))
     assert (await lane.run(asked(2))).outputs["y"].tolist() == [[4, 2]]
