@@ -2,6 +2,7 @@
 
 import os
 import select
+import shutil
 from pathlib import Path
 
 from tests.server.running import PATIENCE
@@ -87,6 +88,11 @@ class Gate:
     def open(self, place: str) -> None:
         """Let one go on."""
         os.write(self._go[place], b"g")
+
+    def remove(self) -> None:
+        """Close it and take its folder away, so that another one may stand there."""
+        self.close()
+        shutil.rmtree(self.folder)
 
     def close(self) -> None:
         for descriptor in (*self._reached.values(), *self._go.values()):

@@ -74,6 +74,12 @@ class Running:
         assert event["event"] == name, f"got {event}, expected {name}"
         return event
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether it has told nothing more on its standard output."""
+        assert self.process.stdout is not None
+        return not self._pending and not select.select([self.process.stdout], [], [], 0)[0]
+
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
 
@@ -97,6 +103,14 @@ class Running:
         """Processes it has started that still run."""
         tasks = Path(f"/proc/{self.pid}/task").glob("*/children")
         return [int(pid) for task in tasks for pid in task.read_text().split()]
+
+    def descriptors(self) -> list[str]:
+        """What its open descriptors are."""
+        return [os.readlink(path) for path in Path(f"/proc/{self.pid}/fd").iterdir()]
+
+    def threads(self) -> int:
+        """Number of its threads."""
+        return len(list(Path(f"/proc/{self.pid}/task").iterdir()))
 
     def memory(self) -> int:
         """Bytes it holds now."""

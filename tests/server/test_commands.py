@@ -42,7 +42,7 @@ def test_the_demo_answers_with_both_models_certified(store: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("serve", "--isolation", "process"), "isolation 'process' is not built yet"),
+        (("serve", "--isolation", "thread"), "isolation: Input should be 'process' or 'inline'"),
         (("serve", "--provider", "tpu"), "provider"),
         (("serve", "--listen", "127.0.0.1"), "listen: got '127.0.0.1', expected host:port"),
         (("serve", "--listen", "127.0.0.1:99999"), "a port from 0 to 65535"),

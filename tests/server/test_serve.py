@@ -161,12 +161,15 @@ def second(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
 def test_no_torch_enters_a_serving_process(server: Running, second: Running) -> None:
     """Neither the one that had its models exported, nor the one that found them."""
     for running in (server, second):
-        assert "onnxruntime" in running.maps()
-        assert not [tool for tool in ("libtorch", "/torch/", "/onnx/", "/sklearn/") if tool in running.maps()]
+        mapped = [Path(f"/proc/{pid}/maps").read_text() for pid in (running.pid, *running.children())]
+        assert ["onnxruntime" in maps for maps in mapped] == [False, True, True]
+        for tool in ("libtorch", "/torch/", "/onnx/", "/sklearn/"):
+            assert not [maps for maps in mapped if tool in maps]
 
 
 def test_a_filled_store_needs_no_export_process(second: Running) -> None:
-    assert second.children() == []
+    commands = [Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in second.children()]
+    assert [command[3] for command in commands] == [b"mercato_server.runtime"] * 2
 
 
 def test_nothing_is_written_into_the_home_folder(server: Running, second: Running) -> None:
@@ -268,7 +271,6 @@ def test_sigterm_answers_what_was_accepted(start: Start, gate: Gate, gate_store:
         assert wire.serving()  # answered after `queued` was read: one connection keeps its order
 
         running.terminate()
-        running.terminate()
         assert [next(watch).status for watch in watches[:2]] == [NOT_SERVING, NOT_SERVING]
         late = wire.refused(PREDICT, gated(3).SerializeToString())
         assert (late.code, late.reason) == (StatusCode.UNAVAILABLE, "DRAINING")
@@ -328,31 +330,60 @@ def test_a_run_that_never_ends_does_not_hold_the_end_up(
     assert (got.code, got.reason) == (StatusCode.UNAVAILABLE, "DRAINING")
 
 
+def test_a_second_sigterm_gives_up_what_is_in_flight(
+    start: Start, gate: Gate, gate_store: Path, gate_site: str
+) -> None:
+    running = start(gate_store, plugins=("mercato-gate",), PYTHONPATH=gate_site, GATE=str(gate.folder))
+    running.ready()
+    with grpc.insecure_channel(running.address) as channel:
+        watch = Wire(channel).health.Watch(health_pb2.HealthCheckRequest())
+        assert next(watch).status == SERVING
+        stuck = Wire(channel).prediction.Predict.future(gated(-1), timeout=PATIENCE)
+        gate.reached("run")
+        running.terminate()
+        assert next(watch).status == NOT_SERVING
+        running.terminate()
+        assert running.process.wait(20) == 0
+        got = failed(stuck.exception())
+    assert (got.code, got.reason) == (StatusCode.UNAVAILABLE, "DRAINING")
+
+
+def test_models_run_in_threads_of_the_server_where_the_operator_wants_it(store: Path, start: Start) -> None:
+    running = start(store, "--isolation", "inline")
+    running.ready()
+    assert running.children() == [] and "onnxruntime" in running.maps()
+    with grpc.insecure_channel(running.address) as channel:
+        assert Wire(channel).price(4.0) == pytest.approx(8.0, abs=0.01)
+
+
 def test_a_server_that_starts_answers_probes_and_ends_its_export(
     start: Start, gate: Gate, gate_site: str, tmp_path: Path
 ) -> None:
     running = start(
         tmp_path / "empty", plugins=("mercato-gate",), PYTHONPATH=gate_site, GATE=str(gate.folder), GATE_BUILD="1"
     ).listening()
-    exporting = os.pidfd_open(gate.reached("build"))
+    building = gate.reached("build")
+    exporting = os.pidfd_open(building)
     with grpc.insecure_channel(running.address) as channel:
         wire = Wire(channel)
         assert not wire.serving() and not wire.serving(GATED)
         assert model(wire, GATED).versions[0].state == catalog_pb2.MODEL_STATE_EXPORTING
         got = wire.refused(PREDICT, gated(1).SerializeToString())
         assert (got.code, got.reason) == (StatusCode.UNAVAILABLE, "MODEL_NOT_READY")
-    assert len(running.children()) == 1
+    worker, export = running.children()
+    assert export == building
 
     running.terminate()
     assert running.ended() == 0
     ended, _, _ = select.select([exporting], [], [], 0)
     os.close(exporting)
     assert ended
+    assert not Path(f"/proc/{worker}").exists()
 
 
 def test_sigterm_while_a_model_loads(start: Start, gate: Gate, gate_store: Path, gate_site: str) -> None:
     running = start(gate_store, plugins=("mercato-gate",), PYTHONPATH=gate_site, GATE=str(gate.folder), GATE_LOAD="1")
-    assert gate.reached("load") == running.pid
+    assert [gate.reached("load")] == running.children()
     running.terminate()
     assert running.ended() == 0
     assert "Traceback" not in running.log

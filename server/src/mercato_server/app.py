@@ -7,19 +7,27 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mercato_server.config import ANY, OFF, Settings
+from mercato_server.config import ANY, OFF, Settings, admin_address
+from mercato_server.contract.host import Host
+from mercato_server.contract.plugin import PluginInfo, Refusal
 from mercato_server.contract.state import State
+from mercato_server.control.administration import Operator
+from mercato_server.control.crashes import CrashLimits
 from mercato_server.control.gauges import facts
-from mercato_server.control.lifecycle import Lifecycle, OnProgress, settled
+from mercato_server.control.lifecycle import UNWANTED, Lifecycle
+from mercato_server.control.loading import Loader, OnProgress
+from mercato_server.control.memory import MemoryBudget
+from mercato_server.control.posts import HostOf, Roster
 from mercato_server.control.resources import Resources
 from mercato_server.errors import StartupError
 from mercato_server.plugins.daemon import in_daemon_thread
-from mercato_server.plugins.host import Policy, discover
+from mercato_server.plugins.host import Policy, installed, load_one
 from mercato_server.rpc.access import Access, Rule
+from mercato_server.rpc.admin_listener import AdminServer
 from mercato_server.rpc.observation import Observation
 from mercato_server.rpc.server import DataServer, Limits
 from mercato_server.rpc.tls import Certificates, TlsFiles
-from mercato_server.runtime.providers import choose
+from mercato_server.runtime.providers import Provider, ProviderChoice, choose
 from mercato_server.runtime.threads import cpu_limit
 from mercato_server.serving.catalog import Catalog, Version
 from mercato_server.store import Store
@@ -32,25 +40,30 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mercato.app")
 
-# Refusals that the operator's own lists ask for.
-UNWANTED = ("DENIED", "NOT_ALLOWED")
-
 
 class App:
-    """One server. `start` returns when every model is AVAILABLE or FAILED; `stop` drains."""
+    """One server. `start` returns when every model has been AVAILABLE or FAILED; `stop` drains.
+
+    `stopping` is set once it is to end.
+    """
 
     def __init__(self, settings: Settings, on_progress: OnProgress) -> None:
         self._settings = settings
         self.catalog = Catalog()
         for name, overrides in settings.models.items():
             self.catalog.labels[name] = dict(overrides.labels)
+        threads = settings.threads or cpu_limit()
+        host_of = _hosts(settings, threads)
         self._resources = Resources(
-            provider=choose(settings.provider),
-            threads=settings.threads or cpu_limit(),
+            provider=self._choose(settings.provider),
+            threads=threads,
             max_requests=settings.max_requests,
             max_request_bytes=settings.max_request_bytes,
         )
-        self._lifecycle = Lifecycle(self.catalog, Store(settings.store), self._resources_of, on_progress)
+        self._loader = Loader(Store(settings.store), self._resources_of, MemoryBudget(settings.memory_limit))
+        crashes = CrashLimits(settings.crash_budget, settings.crash_window)
+        roster = Roster(host_of, settings.isolation, crashes)
+        self._lifecycle = Lifecycle(self.catalog, roster, self._loader, on_progress)
         limits = Limits(
             settings.max_message_bytes, settings.max_message_fields, settings.default_deadline, settings.connection_age
         )
@@ -58,10 +71,22 @@ class App:
         self._observation = Observation(self._tracing)
         self._certificates = _certificates(settings)
         self._server = DataServer(self.catalog, limits, _access(settings), self._observation, self._certificates)
+        self.stopping = asyncio.Event()
+        self._operator = Operator(
+            self.catalog,
+            self._lifecycle,
+            self._installed,
+            settle=self._server.settle_arrivals,
+            stop=self.stopping.set,
+            drain_seconds=settings.drain_seconds,
+        )
+        self._admin = AdminServer(self.catalog, self._operator, limits, self._observation, self._server.health)
+        self._has_started = False
         self._probe: ProbeServer | None = None
         self._metrics: MetricsPort | None = None
         self.catalog.listeners.append(self._announce)
         self.port = self.metrics_port = self.probe_port = 0
+        self.admin_address = ""
 
     @property
     def tls(self) -> str:
@@ -81,25 +106,31 @@ class App:
         if self._settings.is_secured and self._settings.probe_listen != OFF:
             self._probe = self._server.probe()
             self.probe_port = await self._probe.start(self._settings.probe_listen)
+        if self._settings.admin_listen != OFF:
+            self.admin_address = await self._admin.start(admin_address(self._settings.admin_listen, self.port))
         on_listening(self.port)
-        policy = Policy(self._settings.plugins_allow, self._settings.plugins_deny)
-        discovery = await in_daemon_thread(discover, policy, self._settings.plugin)
-        for refusal in discovery.refused:
-            level = logging.INFO if refusal.code in UNWANTED else logging.WARNING
-            name = refusal.plugin.distribution
-            log.log(level, "plugin %s refused: %s: %s", name, refusal.code, refusal.reason, extra={"plugin": name})
-        await self._lifecycle.bring_up(discovery)
+        await self._lifecycle.bring_up(*await in_daemon_thread(self._installed))
         for fault in self._stray_overrides():
             log.warning("%s", fault)
         if self._settings.strict and (failures := self._failures()):
             raise StartupError("refusing to serve (strict): " + "; ".join(failures))
+        self._has_started = True
+        self._announce_server()
+
+    def end(self) -> None:
+        """Begin to stop; asked again, give up what is in flight."""
+        if self.stopping.is_set():
+            self._lifecycle.retirement.hurry.set()
+        self.stopping.set()
 
     async def stop(self) -> None:
-        """Announce NOT_SERVING, finish what was accepted, end."""
+        """Announce NOT_SERVING, finish what was accepted, end the workers, then the ports."""
         self._server.health.shut()
         await self._server.settle_arrivals()
+        await self._operator.close()
         await self._lifecycle.drain(self._settings.drain_seconds)
         await self._server.stop(grace=1.0)
+        await self._admin.stop(grace=1.0)
         if self._probe is not None:
             await self._probe.stop()
         if self._metrics is not None:
@@ -117,27 +148,40 @@ class App:
     def _facts(self) -> Facts:
         return facts(
             self.catalog,
-            exports_failed=self._lifecycle.exports_failed,
+            exports_failed=self._loader.exports_failed,
             streams=self._server.open_streams(),
             expiry=self._certificates.expiry if self._certificates else None,
+            workers=self._operator.workers(),
+            memory_limit=self._settings.memory_limit,
         )
+
+    def _installed(self) -> tuple[list[PluginInfo], list[Refusal]]:
+        """The plugins that are installed now, and those of them that the operator's lists keep out."""
+        return installed(Policy(self._settings.plugins_allow, self._settings.plugins_deny))
+
+    def _choose(self, provider: ProviderChoice) -> Provider:
+        """The provider, proven in a process of its own where models run in theirs."""
+        return choose(provider, apart=self._settings.isolation == "process")
 
     def _resources_of(self, model: str) -> Resources:
         """What one model is given: what all get, but for its overrides."""
         given = self._settings.overrides(model)
         if "provider" in given:
-            given["provider"] = choose(given["provider"])
+            given["provider"] = self._choose(given["provider"])
         if "threads" in given:
             given["threads"] = given["threads"] or cpu_limit()
         return replace(self._resources, **given)
 
     def _announce(self, version: Version) -> None:
-        """Keep health in step: a model serves while one of its versions does, the server while one model does."""
-        versions = self.catalog.models[version.name].values()
-        self._server.health.set(version.name, any(v.status.state is State.AVAILABLE for v in versions))
-        available = any(v.status.state is State.AVAILABLE for v in self.catalog.versions())
-        is_refused = self._settings.strict and bool(self._failures())
-        self._server.health.set("", available and settled(self.catalog) and not is_refused)
+        """Keep health in step: a model serves while one of its versions does."""
+        if versions := self.catalog.models.get(version.name):
+            self._server.health.set(version.name, any(v.status.state is State.AVAILABLE for v in versions.values()))
+        self._announce_server()
+
+    def _announce_server(self) -> None:
+        """The server serves while one model does, once all have been brought up."""
+        is_available = any(v.status.state is State.AVAILABLE for v in self.catalog.versions())
+        self._server.health.set("", self._has_started and is_available)
 
     def _failures(self) -> list[str]:
         """What `strict` does not accept: plugins refused though the operator wants them, failures, stray overrides."""
@@ -172,6 +216,40 @@ class App:
         ]
 
 
+def _hosts(settings: Settings, threads: int) -> HostOf:
+    """Makes the workers' hosts; onnxruntime is imported only where they are threads of this process."""
+    shared = threads if settings.thread_pool == "worker" else 0
+    return _inline_hosts(settings, shared) if settings.isolation == "inline" else _process_hosts(settings, shared)
+
+
+def _inline_hosts(settings: Settings, shared: int) -> HostOf:
+    from mercato_server.runtime.inline import InlineHost
+    from mercato_server.runtime.session import share_threads
+
+    if shared:
+        share_threads(shared)
+
+    def host_of(plugin: PluginInfo) -> Host:
+        return InlineHost(plugin, lambda: load_one(plugin, settings.plugin), settings.import_timeout)
+
+    return host_of
+
+
+def _process_hosts(settings: Settings, shared: int) -> HostOf:
+    from mercato_server.runtime.process import ProcessHost, WorkerLimits
+
+    limits = WorkerLimits(
+        import_timeout=settings.import_timeout,
+        load_timeout=settings.load_timeout,
+        batch_timeout=settings.batch_timeout,
+        memory=settings.worker_memory,
+        shared_threads=shared,
+        log_level=settings.log_level,
+        log_format=settings.log_format,
+    )
+    return lambda plugin: ProcessHost(plugin, settings.plugin(plugin.distribution), limits)
+
+
 def _access(settings: Settings) -> Access:
     if settings.access is None:
         return Access()
@@ -193,13 +271,12 @@ def _tracing(kind: str) -> "Tracing | None":
 
 
 async def serve(app: App, on_listening: Callable[[int], None], on_ready: Callable[[], None]) -> None:
-    """Run until SIGTERM or SIGINT, then drain. Raises what `App.start` raises."""
-    stopped = asyncio.Event()
+    """Run until SIGTERM or SIGINT, then drain; a second one ends the draining. Raises what `App.start` raises."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
+        loop.add_signal_handler(number, app.end)
     starting = asyncio.create_task(_start(app, on_listening, on_ready))
-    stopping = asyncio.create_task(stopped.wait())
+    stopping = asyncio.create_task(app.stopping.wait())
     try:
         await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
         if starting.done():

@@ -1,7 +1,6 @@
 """A model's life with real artifacts, sessions and threads, from a filled store to unloaded."""
 
 import asyncio
-import json
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,18 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from tests.server.runtime.made import X, double
+from tests.server.control.stage import ask, publish
+from tests.server.runtime.made import X
 
 from mercato_plugin import Batch, BatchPolicy, Model, ModelSpec
-from mercato_plugin.frozen import canonical, freeze
-from mercato_server.contract.certificate import Certificate
-from mercato_server.contract.plugin import Discovery, OfferedModel, PluginInfo, Refusal
+from mercato_server.contract.plugin import OfferedModel, PluginInfo, Refusal
 from mercato_server.contract.state import State
-from mercato_server.control.lifecycle import Lifecycle, settled
+from mercato_server.control.administration import Operator
+from mercato_server.control.lifecycle import Lifecycle
+from mercato_server.control.loading import Loader
+from mercato_server.control.memory import MemoryBudget
+from mercato_server.control.posts import Roster
 from mercato_server.control.resources import Resources
 from mercato_server.errors import Draining
+from mercato_server.runtime.inline import InlineHost
 from mercato_server.runtime.providers import Provider
 from mercato_server.serving.catalog import Catalog
 from mercato_server.serving.request import Request
@@ -29,18 +31,21 @@ from mercato_server.store.offered import key_of
 
 
 class Life:
-    """A catalog and the lifecycle that fills it; artifacts are published before it starts."""
+    """A control room of real hosts, threads of this process; artifacts are published before it starts."""
 
     def __init__(self, folder: Path) -> None:
         self.store = Store(folder)
         self.catalog = Catalog()
         self.moves: list[tuple[str, State]] = []
         self.catalog.listeners.append(lambda version: self.moves.append((version.name, version.status.state)))
+        self._offered: dict[PluginInfo, list[OfferedModel]] = {}
         self.use(Provider("cpu", "auto fell back"))
 
     def use(self, provider: Provider) -> None:
         self.resources = Resources(provider, 1, 10, 10_000)
-        self.control = Lifecycle(self.catalog, self.store, lambda model: self.resources, lambda name, progress: None)
+        loader = Loader(self.store, lambda model: self.resources, MemoryBudget(None))
+        self.roster = Roster(lambda plugin: InlineHost(plugin, lambda: self._offered[plugin]), "inline")
+        self.control = Lifecycle(self.catalog, self.roster, loader, lambda name, progress: None)
 
     def offer(self, name: str, model: type[Model] = Model, graph: bytes | None = None) -> OfferedModel:
         """A model whose artifact is in the store already."""
@@ -48,20 +53,13 @@ class Life:
         made.spec = ModelSpec(name=name, inputs={"x": X}, outputs={"y": X})
         info = PluginInfo(f"mercato-{name.partition('.')[2]}", "1.0", "made", "no_such_package")
         offered = OfferedModel(info, made, made.spec)
-        with self.store.staging() as staged:
-            (staged / "graphs").mkdir()
-            (staged / "files").mkdir()
-            (staged / "graphs" / "model.onnx").write_bytes(graph or double().SerializeToString())
-            (staged / "spec.json").write_bytes(canonical(freeze(made.spec)))
-            (staged / "certificate.json").write_text(
-                json.dumps(Certificate("self", True, (), (), (), 17, "cpu").to_json())
-            )
-            (staged / "examples.json").write_text('[{"inputs": {"x": [[1, 2]]}, "parameters": {}}]')
-            tools = {"onnx": onnx.__version__}
-            self.store.publish(
-                staged, key_of(offered), model=name, plugin=info.distribution, plugin_version="1.0", tools=tools
-            )
+        publish(self.store, made.spec, key_of(offered), info.distribution, graph)
         return offered
+
+    async def up(self, *offered: OfferedModel) -> None:
+        """Bring each up as the only model of its plugin."""
+        self._offered |= {model.plugin: [model] for model in offered}
+        await self.control.bring_up([model.plugin for model in offered])
 
     def states(self, name: str) -> list[State]:
         return [state for moved, state in self.moves if moved == name]
@@ -72,16 +70,12 @@ def life(tmp_path: Path) -> Life:
     return Life(tmp_path / "store")
 
 
-def ask(value: float) -> Request:
-    return Request({"x": np.full((1, 2), value, np.float32)}, 1, 1e9)
-
-
 def workers() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("worker ")]
 
 
 async def test_from_the_store_to_available_to_unloaded(life: Life) -> None:
-    await life.control.bring_up(Discovery([life.offer("shop.tiny")]))
+    await life.up(life.offer("shop.tiny"))
     version = life.catalog.resolve("shop.tiny")
     assert version.batcher is not None and version.admission is not None
     answer = await version.batcher.submit(ask(2))
@@ -100,7 +94,7 @@ async def test_from_the_store_to_available_to_unloaded(life: Life) -> None:
 
 async def test_overrides_bound_what_is_joined_and_not_what_callers_may_send(life: Life) -> None:
     life.resources = replace(life.resources, batch_rows=3, batch_cost=7, default_deadline=0.5)
-    await life.control.bring_up(Discovery([life.offer("shop.tiny")]))
+    await life.up(life.offer("shop.tiny"))
     version = life.catalog.resolve("shop.tiny")
     assert version.batcher is not None
     asked = [version.batcher.submit(replace(ask(row), cost=2)) for row in range(5)]
@@ -119,7 +113,7 @@ async def test_an_override_above_what_the_plugin_declares_fails_the_model_with_b
     life.resources = replace(life.resources, **too_many)
     offered = life.offer("shop.tiny")
     spec = replace(offered.spec, batch=BatchPolicy(max_rows=20, max_cost=20))
-    await life.control.bring_up(Discovery([replace(offered, spec=spec)]))
+    await life.up(replace(offered, spec=spec))
 
     assert life.states("shop.tiny") == [State.DISCOVERED, State.FAILED]
     assert life.catalog.models["shop.tiny"][1].status.reason == (
@@ -156,13 +150,13 @@ BAD: dict[str, tuple[Callable[[Life], OfferedModel], State, str]] = {
 @pytest.mark.parametrize("case", BAD)
 async def test_a_model_that_fails_tells_why_and_leaves_no_thread_while_the_other_serves(life: Life, case: str) -> None:
     make, last, reason = BAD[case]
-    await life.control.bring_up(Discovery([make(life), life.offer("shop.good")]))
+    await life.up(make(life), life.offer("shop.good"))
 
     bad, good = life.catalog.models["shop.bad"][1], life.catalog.resolve("shop.good")
     assert life.states("shop.bad")[-2:] == [last, State.FAILED]
     assert bad.status.reason.startswith(reason)
     assert "13 is unlucky" not in bad.status.reason
-    assert good.status.state is State.AVAILABLE and settled(life.catalog)
+    assert good.status.state is State.AVAILABLE
     assert workers() == ["worker shop.good"]
     await life.control.drain(10)
     assert bad.status.state is State.FAILED
@@ -175,7 +169,7 @@ async def test_auto_falls_back_for_a_model_that_does_not_load_on_the_gpu(
 ) -> None:
     life.use(Provider("cuda", falls_back=falls_back))
 
-    await life.control.bring_up(Discovery(models=[life.offer("shop.one")]))
+    await life.up(life.offer("shop.one"))
 
     (version,) = life.catalog.versions()
     assert version.status.state is state
@@ -186,7 +180,7 @@ async def test_auto_falls_back_for_a_model_that_does_not_load_on_the_gpu(
 
 async def test_refused_plugins_are_listed(life: Life) -> None:
     refusal = Refusal(PluginInfo("mercato-bad", "1.0", "bad", "bad"), "IMPORT_FAILED", "because")
-    await life.control.bring_up(Discovery([], [refusal]))
+    await life.control.bring_up([], [refusal])
 
     assert life.catalog.refused == [refusal]
 
@@ -201,7 +195,7 @@ async def test_draining_finishes_what_was_accepted(life: Life) -> None:
                 assert go.wait(10)
             return batch.inputs
 
-    await life.control.bring_up(Discovery([life.offer("shop.slow", Slow)]))
+    await life.up(life.offer("shop.slow", Slow))
     batcher = life.catalog.resolve("shop.slow").batcher
     assert batcher is not None
     running = batcher.submit(ask(5))
@@ -227,7 +221,7 @@ async def test_a_batch_that_hangs_does_not_hold_the_drain(life: Life) -> None:
                 go.wait(60)
             return batch.inputs
 
-    await life.control.bring_up(Discovery([life.offer("shop.hanging", Hanging), life.offer("shop.good")]))
+    await life.up(life.offer("shop.hanging", Hanging), life.offer("shop.good"))
     batcher = life.catalog.resolve("shop.hanging").batcher
     assert batcher is not None
     future = batcher.submit(ask(5))
@@ -239,4 +233,57 @@ async def test_a_batch_that_hangs_does_not_hold_the_drain(life: Life) -> None:
     with pytest.raises(Draining, match="did not wait for this request any longer"):
         await future
     go.set()
-    await life.control._lanes[life.catalog.models["shop.hanging"][1]].close()
+    [lane] = [seat.lane for _, seat in life.roster.seats() if seat.version.name == "shop.hanging"]
+    assert lane is not None
+    await lane.close()
+
+
+async def test_loading_and_unloading_again_and_again_leaves_nothing_behind(life: Life) -> None:
+    async def settle() -> None:
+        await asyncio.sleep(0)
+
+    offered = life.offer("shop.tiny")
+    await life.up(offered)
+    operator = Operator(
+        life.catalog, life.control, lambda: ([offered.plugin], []), settle=settle, stop=lambda: None, drain_seconds=10
+    )
+    for _ in range(20):
+        unloaded = await operator.unload("shop.tiny", None)
+        assert list(unloaded.versions) == [1] and workers() == [] and operator.workers() == []
+        assert [step.state async for step in operator.load(model="shop.tiny")][-1] is State.AVAILABLE
+        batcher = life.catalog.resolve("shop.tiny").batcher
+        assert batcher is not None
+        assert (await batcher.submit(ask(2))).outputs["y"].tolist() == [[4, 4]]
+    assert workers() == ["worker shop.tiny"]
+    await life.control.drain(10)
+    assert workers() == []
+
+
+async def test_hurrying_gives_up_what_is_in_flight(life: Life) -> None:
+    started, go = threading.Event(), threading.Event()
+
+    class Hanging(Model):
+        def preprocess(self, batch: Batch) -> Any:
+            if batch.inputs["x"][0, 0] == 5:
+                started.set()
+                go.wait(60)
+            return batch.inputs
+
+    await life.up(life.offer("shop.hanging", Hanging))
+    batcher = life.catalog.resolve("shop.hanging").batcher
+    assert batcher is not None
+    futures = [batcher.submit(ask(5)), batcher.submit(ask(6))]
+    await asyncio.to_thread(started.wait, 10)
+    draining = asyncio.ensure_future(life.control.drain(1000))
+    await asyncio.sleep(0)
+    assert not draining.done()
+    life.control.retirement.hurry.set()
+    await asyncio.wait_for(draining, 10)
+
+    for future in futures:
+        with pytest.raises(Draining):
+            await future
+    go.set()
+    for _, seat in life.roster.seats():
+        assert seat.lane is not None
+        await seat.lane.close()

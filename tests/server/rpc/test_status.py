@@ -9,7 +9,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from mercato_server import errors
-from mercato_server.errors import InvalidRequest, Overloaded, RequestError, SchemaChanged, Violation
+from mercato_server.errors import InvalidRequest, LoadRefused, Overloaded, RequestError, SchemaChanged, Violation
 from mercato_server.rpc.status import CODES, DETAILS_KEY, PUSHBACK_KEY, to_status
 
 # What gRPC libraries accept in the headers of one message before they may refuse it.
@@ -29,6 +29,8 @@ def example(kind: type[RequestError], text: str = "went wrong", model: str = "a.
         return SchemaChanged(text, model=model, expected="e" * 64, got="g" * 64)
     if kind is Overloaded:
         return Overloaded(text, model=model, retry_after=0.25)
+    if kind is LoadRefused:
+        return LoadRefused(text, model=model, reason="LOAD_FAILED")
     return kind(text, model=model)
 
 
@@ -52,7 +54,8 @@ def test_every_error_has_a_code_and_its_reason(kind: type[RequestError]) -> None
     info = error_details_pb2.ErrorInfo()
     assert status.details[0].Unpack(info)
     assert (status.code, status.message) == (code.value[0], text)
-    assert (info.reason, info.domain, info.metadata["model"]) == (kind.reason, "mercato", "a.b")
+    reason = "LOAD_FAILED" if kind is LoadRefused else kind.reason
+    assert (info.reason, info.domain, info.metadata["model"]) == (reason, "mercato", "a.b")
     assert dict(metadata)["x-request-id"] == "r-1"
 
 

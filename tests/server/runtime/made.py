@@ -1,5 +1,6 @@
 """Tiny ONNX graphs, and artifacts and workers around them."""
 
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from mercato_plugin import Axis, Batch, BatchPolicy, GraphSpec, Model, ModelSpec, Tensor
 from mercato_server.contract.artifact import Artifact
@@ -99,3 +100,20 @@ def answering(answer: Callable[[Batch, dict[str, Any]], Any]) -> type[Model]:
             return answer(batch, outputs)
 
     return Answering
+
+
+def table(rows: int) -> onnx.ModelProto:
+    """y = the rows of a table of `rows` x 1024 float32 that x names: rows x 4 KiB of weights."""
+    weights = numpy_helper.from_array(np.ones((rows, 1024), np.float32), "weights")
+    ids: Value = (TensorProto.INT64, ["batch"])
+    made = graph([helper.make_node("Gather", ["weights", "x"], ["y"])], {"x": ids}, {"y": (1, ["batch", 1024])})
+    made.graph.initializer.append(weights)
+    return made
+
+
+def wide(steps: int = 6) -> onnx.ModelProto:
+    """Some steps over batch x 4096, each of which needs a block of its own beside its input."""
+    rows: Value = (TensorProto.FLOAT, ["batch", 4096])
+    names = ["x", *(f"step{index}" for index in range(steps - 1)), "y"]
+    nodes = [helper.make_node("Softmax", [a], [b]) for a, b in itertools.pairwise(names)]
+    return graph(nodes, {"x": rows}, {"y": rows})

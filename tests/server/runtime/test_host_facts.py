@@ -145,3 +145,38 @@ def test_nothing_is_written_to_an_empty_home(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], env=environment | {"HOME": str(tmp_path)}, check=True, timeout=60)
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_probe_apart_computes_and_leaves_nothing_behind() -> None:
+    code = (
+        "import sys; from mercato_server.runtime import providers as p; "
+        "print(repr(p._probe_apart('cpu')), 'onnxruntime' in sys.modules)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert ended.stdout == "'' False\n"
+
+
+@pytest.mark.skipif(not providers._missing("cuda"), reason="cuda comes up on this machine")
+def test_a_probe_apart_says_why_a_provider_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda *args: None)
+    chosen = providers.choose("auto", apart=True)
+    assert chosen.note.startswith("auto fell back to cpu: onnxruntime could not create it")
+
+
+def test_a_probe_apart_that_dies_or_hangs_is_a_reason_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert providers._probe_apart("nonsense") == "a probe session failed (KeyError)"
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    assert providers._probe_apart("cpu") == "a probe session ended with code 1"
+    monkeypatch.undo()
+    monkeypatch.setattr(providers, "PROBE_SECONDS", 0.001)
+    assert providers._probe_apart("cpu") == "a probe session took longer than 0.001 s"
+
+
+def test_a_front_whose_plugins_run_apart_does_not_import_onnxruntime() -> None:
+    code = (
+        "import sys, mercato_server.app, mercato_server.rpc.server, mercato_server.runtime.process; "
+        "from mercato_server.runtime.providers import choose; choose('auto', apart=True); "
+        "print('onnxruntime' in sys.modules)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert ended.stdout == "False\n"

@@ -328,7 +328,7 @@ async def test_an_import_that_fails_is_a_refusal(start: Start, top: str, code: s
 @pytest.mark.parametrize(
     ("load", "why"),
     [
-        ("os._exit(0)", "the worker ended while loading shop.double was under way"),
+        ("os._exit(0)", "the worker ended with exit code 0 while loading shop.double was under way"),
         ("while True: time.sleep(1)", "loading shop.double took longer than 1 s"),
         ("raise ValueError('no')", "load of shop.double raised ValueError: no"),
     ],

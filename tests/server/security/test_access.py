@@ -12,6 +12,7 @@ from grpc import StatusCode
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from tests.server.calls import PREDICT, PRICING, SEMANTIC, Failed, Stream, Wire, failed, pricing, request, tensor
+from tests.server.rpc.desk import Desk
 from tests.server.security.conftest import ADMIN, BLIND, ORDERS
 from tests.server.security.secured import Secured
 
@@ -20,6 +21,7 @@ from mercato.v1 import catalog_pb2
 from mercato_server.contract.call import Call
 from mercato_server.errors import ConfigError, NotAllowed
 from mercato_server.rpc.access import Access, Rule
+from mercato_server.rpc.admin_listener import AdminServer
 from mercato_server.rpc.observation import Observation
 from mercato_server.rpc.server import DataServer, Limits
 from mercato_server.serving.catalog import Catalog
@@ -38,14 +40,17 @@ def services() -> Iterator[ServiceDescriptor]:
     yield from reflection_pb2.DESCRIPTOR.services_by_name.values()
 
 
-METHODS: dict[str, MethodDescriptor] = {
+EVERYWHERE: dict[str, MethodDescriptor] = {
     f"{service.full_name}/{method.name}": method for service in services() for method in service.methods
 }
+ADMINISTRATION = {name for name in EVERYWHERE if name.startswith("mercato.v1.AdminService/")}
+# Those of the data port.
+METHODS = {name: method for name, method in EVERYWHERE.items() if name not in ADMINISTRATION}
 
 
 def called(wire: Wire, name: str, data: bytes = b"") -> grpc.StatusCode | Failed:
     """Call any method with one message; what came of it."""
-    method = METHODS[name]
+    method = EVERYWHERE[name]
     kind = {
         (False, False): wire.channel.unary_unary,
         (False, True): wire.channel.unary_stream,
@@ -62,7 +67,13 @@ def called(wire: Wire, name: str, data: bytes = b"") -> grpc.StatusCode | Failed
 
 
 async def test_what_is_served_is_what_the_descriptors_say() -> None:
-    assert DataServer(Catalog(), Limits(), Access(), Observation()).methods == set(METHODS)
+    catalog, observation = Catalog(), Observation()
+    data = DataServer(catalog, Limits(), Access(), observation)
+    admin = AdminServer(catalog, Desk(), Limits(), observation, data.health)
+
+    assert data.methods == set(METHODS)
+    assert admin.methods - data.methods == ADMINISTRATION
+    assert {name.partition("/")[0] for name in data.methods - admin.methods} == {"mercato.v1.PredictionService"}
 
 
 @pytest.mark.parametrize("name", sorted(METHODS.keys() - OPEN))

@@ -35,7 +35,7 @@ PLAIN_TEXT = {
 }
 ROWS = [
     Row(77, "a method of administration on the data port", lambda callers: callers.issue(ADMIN),
-        StatusCode.UNIMPLEMENTED, "/mercato.v1.AdminService/LoadModel"),
+        StatusCode.UNIMPLEMENTED, "/mercato.v1.AdminService/Unload"),
     Row(78, "no certificate", lambda callers: None),
     Row(78, "another authority", lambda callers: STRANGER.issue(ORDERS)),
     Row(78, "self-signed", lambda callers: callers.issue(ORDERS, self_signed=True)),

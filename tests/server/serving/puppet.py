@@ -2,51 +2,104 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from mercato_plugin import BatchPolicy
 from mercato_server.contract.batch import BatchResult, JoinedBatch
+from mercato_server.contract.lane import NotRun
+from mercato_server.errors import WorkerCrashed
 from mercato_server.serving.batcher import Batcher
 from mercato_server.serving.request import Answer, GroupKey, Request
 
 FAR = 1e6
 
 
-class PuppetLane:
-    """Keeps every batch it is given; each run ends when the test says how."""
+@dataclass(eq=False)
+class Run:
+    """One batch in the lane, and how it ends."""
 
-    def __init__(self) -> None:
+    batch: JoinedBatch
+    end: asyncio.Future[BatchResult]
+    begun: bool = False
+
+
+class PuppetLane:
+    """Keeps every batch it is given; the first in it runs, and each run ends when the test says how.
+
+    With a clock it refuses by itself to begin what is too late. `started` holds the batches that began, `second`
+    those that were given while another one was in the lane.
+    """
+
+    def __init__(self, clock: "Clock | None" = None) -> None:
         self.batches: list[JoinedBatch] = []
-        self._ends: list[asyncio.Future[BatchResult]] = []
+        self.started: list[JoinedBatch] = []
+        self.second: list[JoinedBatch] = []
+        self.inside: list[Run] = []
+        self.dead = False
+        self._clock = clock
 
     async def run(self, batch: JoinedBatch) -> BatchResult:
+        if self.dead:
+            raise crash()
+        run = Run(batch, asyncio.get_running_loop().create_future())
         self.batches.append(batch)
-        self._ends.append(asyncio.get_running_loop().create_future())
-        return await self._ends[-1]
+        if self.inside:
+            self.second.append(batch)
+        self.inside.append(run)
+        self._begin()
+        try:
+            return await run.end
+        finally:
+            self.inside.remove(run)
+            self._begin()
+
+    def _begin(self) -> None:
+        if self.dead or not self.inside or self.inside[0].begun:
+            return
+        run = self.inside[0]
+        run.begun = True
+        if self._clock and self._clock.now / 1e9 >= (run.batch.deadline or FAR):
+            run.end.set_exception(NotRun())
+        else:
+            self.started.append(run.batch)
 
     async def close(self) -> None:
         raise AssertionError("the batcher never closes its lane")
 
     @property
     def busy(self) -> bool:
-        return bool(self._ends) and not self._ends[-1].done()
+        return bool(self.inside)
 
     @property
     def ids(self) -> list[float]:
-        """Whose rows the last batch holds."""
-        ids: list[float] = self.batches[-1].inputs["x"][:, 0].tolist()
-        return ids
+        """Whose rows the batch that runs holds, or the last one when none runs."""
+        return rows_of(self.inside[0].batch if self.inside else self.batches[-1])
+
+    @property
+    def prepared(self) -> list[float]:
+        """Whose rows the batch behind the one that runs holds."""
+        return [id for run in self.inside[1:] for id in rows_of(run.batch)]
 
     async def finish(self, **facts: Any) -> None:
         """End the run: output `y` holds the input's rows, unless `facts` of the result say otherwise."""
-        outputs: Mapping[str, Any] = {"y": self.batches[-1].inputs["x"]}
-        self._ends[-1].set_result(BatchResult(**{"outputs": outputs, **facts}))
+        run = self.inside[0]
+        outputs: Mapping[str, Any] = {"y": run.batch.inputs["x"]}
+        run.end.set_result(BatchResult(**{"outputs": outputs, **facts}))
         await settle()
 
-    async def fail(self, error: BaseException) -> None:
-        self._ends[-1].set_exception(error)
+    async def fail(self, error: BaseException, place: int = 0) -> None:
+        self.inside[place].end.set_exception(error)
+        await settle()
+
+    async def crash(self) -> None:
+        """The worker ends with all it has; whatever comes later fails at once."""
+        self.dead = True
+        for run in self.inside:
+            if not run.end.done():
+                run.end.set_exception(crash())
         await settle()
 
 
@@ -66,10 +119,14 @@ class Clock:
 class Scene:
     """One batcher before a puppet lane."""
 
-    def __init__(self, policy: BatchPolicy) -> None:
-        self.lane = PuppetLane()
-        self.clock = Clock()
+    def __init__(self, policy: BatchPolicy, lane: PuppetLane | None = None, clock: Clock | None = None) -> None:
+        self.lane = lane or PuppetLane()
+        self.clock = clock or Clock()
         self.batcher = Batcher("shop.tiny", self.lane, policy, self.clock)
+
+    def attach(self, lane: PuppetLane) -> None:
+        self.lane = lane
+        self.batcher.attach(lane)
 
     async def submit(self, *requests: Request) -> list[asyncio.Future[Answer]]:
         """Submit them in one turn of the loop, and let the loop come to rest."""
@@ -85,6 +142,16 @@ def scene(**policy: Any) -> Scene:
 def request(id: float, rows: int = 1, *, deadline: float = FAR, group: GroupKey = (), **facts: Any) -> Request:
     """`rows` rows, each holding `id`."""
     return Request({"x": np.full((rows, 1), id)}, rows, deadline, group, **facts)
+
+
+def rows_of(batch: JoinedBatch) -> list[float]:
+    """Whose rows a batch holds."""
+    found: list[float] = batch.inputs["x"][:, 0].tolist()
+    return found
+
+
+def crash() -> WorkerCrashed:
+    return WorkerCrashed("the worker of shop was ended by signal SIGKILL", model="shop.tiny")
 
 
 def ids(answer: Answer) -> list[float]:

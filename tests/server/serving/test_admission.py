@@ -60,3 +60,14 @@ def test_a_refusal_takes_no_permit() -> None:
             permits.take(5, lambda: 0)
 
     assert (permits.requests, permits.bytes) == (1, 5)
+
+
+def test_each_front_counts_its_own_share() -> None:
+    first, second = admission(max_requests=1), admission(max_requests=1)
+    first.take(5, lambda: 0)
+    second.take(7, lambda: 0)
+    first.give_back(5)
+
+    assert (first.requests, first.bytes, second.requests, second.bytes) == (0, 0, 1, 7)
+    with pytest.raises(Overloaded, match="has 1 requests in flight"):
+        second.take(1, lambda: 0)

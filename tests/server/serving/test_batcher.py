@@ -6,10 +6,24 @@ import weakref
 
 import numpy as np
 import pytest
-from tests.server.serving.puppet import ids, request, scene, settle
+from tests.server.serving.puppet import Clock, PuppetLane, Scene, ids, request, rows_of, scene, settle
 
+from mercato_plugin import BatchPolicy
+from mercato_server.contract.batch import BatchResult, JoinedBatch
+from mercato_server.contract.lane import NotRun
 from mercato_server.contract.receipt import ReleaseReason
-from mercato_server.errors import DeadlineExpired, Draining, InvalidRequest, PluginFault
+from mercato_server.errors import DeadlineExpired, Draining, InvalidRequest, PluginFault, WorkerCrashed
+
+
+class Stubborn(PuppetLane):
+    """Runs what it has to the end, cancelled or not."""
+
+    async def run(self, batch: JoinedBatch) -> BatchResult:
+        run = asyncio.ensure_future(super().run(batch))
+        try:
+            return await asyncio.shield(run)
+        except asyncio.CancelledError:
+            return await run
 
 
 async def test_an_idle_lane_runs_a_request_at_once() -> None:
@@ -303,8 +317,9 @@ async def test_what_is_given_up_before_it_started_is_told_so_too() -> None:
 async def test_what_ends_with_its_loop_leaves_no_error_that_nobody_asks_for(caplog: pytest.LogCaptureFixture) -> None:
     s = scene()
     await s.submit(request(1))
-    assert s.batcher._running is not None
-    s.batcher._running.cancel()
+    [task] = s.batcher._tasks.values()
+    task.cancel()
+    del task
     await settle()
     del s
     gc.collect()
@@ -367,3 +382,335 @@ async def test_retries_count_as_one_run_each() -> None:
     await s.lane.fail(ValueError("bad"))
     assert s.batcher.queued() == 2
     assert s.batcher.drain_seconds() == 3.0
+
+
+@pytest.mark.parametrize(
+    ("policy", "fills"),
+    [({"max_rows": 2}, "exactly"), ({"max_rows": 3}, "with more waiting"), ({"max_rows": 99, "max_cost": 20}, "cost")],
+)
+async def test_a_full_batch_is_prepared_while_another_runs(policy: dict[str, int], fills: str) -> None:
+    s = scene(**policy)
+    await s.submit(request(0))
+    s.clock.advance(1.0)
+    second = await s.submit(request(1, rows=2, cost=20), *([request(2, rows=2)] if "more" in fills else []))
+
+    assert (s.lane.ids, s.lane.prepared) == ([0], [1, 1])
+    s.clock.advance(0.5)
+    await s.lane.finish()
+    s.clock.advance(0.25)
+    await s.lane.finish()
+    receipt = second[0].result().receipt
+    assert receipt.release_reason is ReleaseReason.FULL
+    assert (receipt.queue_ns, receipt.started_ns) == (500_000_000, 1_500_000_000)
+
+
+async def test_a_part_full_batch_waits_for_the_lane_and_callers_keep_joining() -> None:
+    s = scene(max_rows=4)
+    await s.submit(request(0))
+    await s.submit(request(1), request(2))
+    assert len(s.lane.batches) == 1
+    await s.submit(request(3))
+    assert s.batcher.queued() == 3 and s.lane.prepared == []
+    await s.lane.finish()
+
+    assert s.lane.ids == [1, 2, 3]
+
+
+async def test_the_lane_has_two_batches_at_most() -> None:
+    s = scene(max_rows=2)
+    await s.submit(*(request(id) for id in range(9)))
+
+    assert [rows_of(batch) for batch in s.lane.batches] == [[0, 1], [2, 3]]
+    await s.lane.finish()
+    assert (s.lane.ids, s.lane.prepared) == ([2, 3], [4, 5])
+    for _ in range(4):
+        await s.lane.finish()
+    assert [rows_of(batch) for batch in s.lane.batches] == [[0, 1], [2, 3], [4, 5], [6, 7], [8]]
+    assert not s.lane.busy and s.batcher.queued() == 0
+
+
+async def test_the_gone_do_not_fill_a_batch() -> None:
+    s = scene(max_rows=2)
+    await s.submit(request(0))
+    [gone] = await s.submit(request(1))
+    gone.cancel()
+    await s.submit(request(2))
+    assert s.lane.prepared == []
+    await s.submit(request(3))
+
+    assert s.lane.prepared == [2, 3]
+
+
+async def test_a_group_that_fills_does_not_overtake_one_that_waits_longer() -> None:
+    s = scene(max_rows=2)
+    await s.submit(request(0))
+    await s.submit(request(1, group=("rare",)))
+    await s.submit(request(2), request(3), request(4), request(5))
+    assert s.lane.prepared == []
+    await s.lane.finish()
+
+    assert (s.lane.ids, s.lane.prepared) == ([1], [2, 3])
+
+
+async def test_what_is_run_again_alone_is_never_prepared_and_nothing_overtakes_it() -> None:
+    s = scene(max_rows=2)
+    futures = await s.submit(*(request(id) for id in range(6)))
+    await s.lane.fail(ValueError("bad"))
+    assert (s.lane.ids, s.lane.prepared) == ([2, 3], [])
+    for expected in ([0], [1]):
+        await s.lane.finish()
+        assert s.lane.ids == expected
+    assert s.lane.prepared == [4, 5]
+    await s.lane.finish()
+    await s.lane.finish()
+
+    assert [ids(future.result()) for future in futures] == [[0], [1], [2], [3], [4], [5]]
+
+
+async def test_the_time_of_a_batch_counts_from_when_it_is_the_first_in_the_lane() -> None:
+    s = scene(max_rows=1)
+    await s.submit(request(0), request(1), request(2))
+    s.clock.advance(1.0)
+    await s.lane.finish()
+    s.clock.advance(1.0)
+    await s.lane.finish()
+
+    assert s.batcher.batch_seconds == 1.0
+    assert s.batcher.drain_seconds() == 1.0
+
+
+async def test_the_drain_time_counts_what_is_prepared() -> None:
+    s = scene(max_rows=2)
+    await s.submit(request(0))
+    s.clock.advance(1.0)
+    await s.lane.finish()
+    await s.submit(*(request(id) for id in range(5)))
+
+    assert (s.batcher.queued(), s.batcher.drain_seconds()) == (1, 2.5)
+
+
+async def test_of_a_batch_that_was_not_run_the_living_leave_again_first() -> None:
+    s = scene(max_rows=4)
+    late, gone, alive, last = await s.submit(
+        request(1, deadline=1.0), request(2), request(3, deadline=9.0), request(4, deadline=9.0)
+    )
+    await s.submit(request(5))
+    gone.cancel()
+    s.clock.advance(1.0)
+    await s.lane.fail(NotRun())
+
+    with pytest.raises(DeadlineExpired, match="the deadline passed in the queue, nothing was run"):
+        late.result()
+    assert s.lane.ids == [3, 4, 5]
+    await s.lane.finish()
+    assert (ids(alive.result()), ids(last.result())) == ([3], [4])
+    assert alive.result().receipt.queue_ns == 1_000_000_000
+    assert (s.batcher.tally.failed, s.batcher.batch_seconds) == (0, 0.0)
+
+
+@pytest.mark.parametrize("places", [(0, 0), (1, 0)])
+async def test_two_batches_that_were_not_run_come_back_in_their_order(places: tuple[int, int]) -> None:
+    s = scene(max_rows=2)
+    await s.submit(*(request(id, deadline=9.0 if id % 2 else 1.0) for id in range(4)))
+    s.clock.advance(1.0)
+    for place in places:
+        await s.lane.fail(NotRun(), place)
+
+    assert (s.lane.ids, s.lane.prepared, s.batcher.queued()) == ([1, 3], [], 0)
+
+
+async def test_a_lane_whose_clock_is_ahead_is_believed() -> None:
+    s = scene()
+    early, late = await s.submit(request(1, deadline=1.0), request(2, deadline=2.0))
+    await s.lane.fail(NotRun())
+
+    assert isinstance(early.exception(), DeadlineExpired)
+    assert s.lane.ids == [2] and not late.done()
+
+
+async def test_a_prepared_batch_that_nobody_waits_for_is_taken_out_of_the_lane() -> None:
+    s = scene(max_rows=2)
+    first, *others = await s.submit(*(request(id) for id in range(7)))
+    others[1].cancel()
+    await settle()
+    assert s.lane.prepared == [2, 3]
+    others[2].set_exception(DeadlineExpired("too late", model="shop.tiny"))
+    others[2].exception()
+    await settle()
+
+    assert (s.lane.ids, s.lane.prepared) == ([0, 1], [4, 5])
+    for _ in range(3):
+        await s.lane.finish()
+    assert ids(first.result()) == [0]
+    assert [rows_of(batch) for batch in s.lane.started] == [[0, 1], [4, 5], [6]]
+    assert not s.lane.busy and s.batcher.queued() == 0
+
+
+async def test_a_running_batch_is_never_taken_out() -> None:
+    s = scene(max_rows=1)
+    futures = await s.submit(request(0), request(1))
+    futures[0].cancel()
+    await s.lane.finish()
+    futures[1].cancel()
+    await settle()
+
+    assert s.lane.ids == [1] and s.lane.busy
+    await s.lane.finish()
+
+
+async def test_a_lane_that_keeps_a_cancelled_batch_leaves_the_queue_alive() -> None:
+    s = scene(max_rows=1)
+    s.attach(Stubborn())
+    futures = await s.submit(*(request(id) for id in range(8)))
+    for _ in range(3):
+        futures[len(s.lane.batches) - 1].cancel()
+        await settle()
+        await s.lane.finish()
+    while s.lane.busy:
+        await s.lane.finish()
+
+    assert [ids(future.result()) for future in futures if not future.cancelled()] == [[0], [4], [5], [6], [7]]
+
+
+async def test_a_worker_that_ends_fails_what_it_had_and_what_waits_and_nothing_is_run_again() -> None:
+    s = scene(max_rows=2)
+    futures = await s.submit(*(request(id) for id in range(5)))
+    [other] = await s.submit(request(9, group=("other",)))
+    await s.lane.crash()
+
+    errors = [future.exception() for future in (*futures, other)]
+    assert {str(error) for error in errors} == {"the worker of shop was ended by signal SIGKILL"}
+    assert {type(error) for error in errors} == {WorkerCrashed} and len(set(map(id, errors))) == 6
+    assert len(s.lane.batches) == 2 and s.batcher.queued() == 0
+    await asyncio.wait_for(s.batcher.finished(), 1)
+
+
+async def test_members_that_were_to_be_run_again_alone_fail_with_the_worker_too() -> None:
+    s = scene()
+    futures = await s.submit(request(1), request(2), request(3))
+    await s.lane.fail(ValueError("bad"))
+    await s.lane.crash()
+
+    assert all(isinstance(future.exception(), WorkerCrashed) for future in futures)
+    assert len(s.lane.batches) == 2 and s.batcher.queued() == 0
+
+
+async def test_a_batcher_goes_on_with_another_lane() -> None:
+    s = scene(max_rows=2)
+    await s.submit(request(0))
+    s.clock.advance(1.0)
+    await s.lane.finish()
+    await s.lane.crash()
+    dead = [(await s.submit(request(id)))[0] for id in (1, 2)]
+    assert all(isinstance(future.exception(), WorkerCrashed) for future in dead)
+    assert s.batcher.batch_seconds == 1.0
+
+    s.attach(PuppetLane())
+    futures = await s.submit(request(3), request(4), request(5), request(6))
+    assert (s.lane.ids, s.lane.prepared) == ([3, 4], [5, 6])
+    await s.lane.finish()
+    await s.lane.finish()
+    assert [ids(future.result()) for future in futures] == [[3], [4], [5], [6]]
+    assert s.batcher.tally.released() == {"IDLE": 3, "FULL": 2}
+
+
+async def test_the_end_of_a_lane_that_was_replaced_harms_nobody_who_waits() -> None:
+    s = scene()
+    [lost] = await s.submit(request(1))
+    old = s.lane
+    [waiting] = await s.submit(request(2))
+    s.attach(PuppetLane())
+    await old.crash()
+
+    assert isinstance(lost.exception(), WorkerCrashed)
+    await s.lane.finish()
+    assert ids(waiting.result()) == [2]
+
+
+async def test_what_is_prepared_is_given_up_too() -> None:
+    s = scene(max_rows=1)
+    futures = await s.submit(*(request(id) for id in range(4)))
+    s.batcher.abandon()
+    await settle()
+
+    assert all(isinstance(future.exception(), Draining) for future in futures)
+    assert not s.lane.busy and len(s.lane.batches) == 2
+    await asyncio.wait_for(s.batcher.finished(), 1)
+
+
+async def test_a_request_that_comes_right_after_giving_up_is_served() -> None:
+    s = scene(max_rows=1)
+    await s.submit(request(0), request(1))
+    s.batcher.abandon()
+    later = await s.submit(request(2), request(3), request(4))
+
+    assert (s.lane.ids, s.lane.prepared) == ([2], [3])
+    for _ in later:
+        await s.lane.finish()
+    assert [ids(future.result()) for future in later] == [[2], [3], [4]]
+
+
+async def test_finished_waits_for_what_is_prepared() -> None:
+    s = scene(max_rows=1)
+    await s.submit(request(0), request(1))
+    finished = asyncio.ensure_future(s.batcher.finished())
+    await s.lane.finish()
+    assert s.lane.ids == [1] and not finished.done()
+    await s.lane.finish()
+
+    assert finished.done()
+
+
+async def test_a_deadline_that_passes_before_the_run_alone_says_that_the_request_has_run() -> None:
+    s = scene()
+    _, late = await s.submit(request(1), request(2, deadline=1.0))
+    await s.lane.fail(ValueError("bad"))
+    s.clock.advance(1.0)
+    await s.lane.finish()
+
+    with pytest.raises(DeadlineExpired, match="passed in the queue, before it was run again alone"):
+        late.result()
+
+
+async def test_two_fronts_share_a_lane_and_each_gets_its_own_answers_in_order() -> None:
+    lane, clock = PuppetLane(), Clock()
+    fronts = [Scene(BatchPolicy(max_rows=2), lane, clock) for _ in range(2)]
+    answered: list[float] = []
+    for front, first in zip(fronts, (0, 100), strict=True):
+        for future in await front.submit(*(request(first + id) for id in range(5))):
+            future.add_done_callback(lambda done: answered.extend(ids(done.result())))
+    assert len(lane.inside) == 4
+    while lane.busy:
+        await lane.finish()
+
+    assert [id for id in answered if id < 100] == [0, 1, 2, 3, 4]
+    assert [id for id in answered if id >= 100] == [100, 101, 102, 103, 104]
+    assert [front.batcher.queued() for front in fronts] == [0, 0]
+
+
+async def test_a_batch_whose_turn_comes_as_its_last_member_goes_is_run() -> None:
+    s = scene(max_rows=1)
+    _, gone, later = await s.submit(request(0), request(1), request(2))
+    s.lane.inside[0].end.set_result(BatchResult({"y": np.zeros((1, 1))}))
+    gone.cancel()
+    await settle()
+
+    assert (s.lane.ids, s.lane.prepared) == ([1], [2])
+    await s.lane.finish()
+    await s.lane.finish()
+    assert ids(later.result()) == [2]
+
+
+async def test_giving_up_does_not_wait_for_a_lane_that_runs_on() -> None:
+    s = scene(max_rows=2)
+    s.attach(Stubborn())
+    futures = await s.submit(*(request(id) for id in range(5)))
+    s.batcher.abandon()
+    assert all(isinstance(future.exception(), Draining) for future in futures)
+    await asyncio.wait_for(s.batcher.finished(), 1)
+
+    [later] = await s.submit(request(9))
+    assert len(s.lane.inside) == 3
+    while s.lane.busy:
+        await s.lane.finish()
+    assert ids(later.result()) == [9]

@@ -1,15 +1,18 @@
-"""Random schedules against the batcher: nothing lost, nothing answered twice, nothing run too late or too large."""
+"""Random schedules against the batcher: nothing lost, answered or run twice, nothing run too late or too large."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from tests.server.serving.puppet import Scene, ids, request, scene, settle
+from tests.server.serving.puppet import PuppetLane, Scene, ids, request, rows_of, scene, settle
 
-from mercato_server.errors import DeadlineExpired
+from mercato_server.contract.batch import JoinedBatch
+from mercato_server.errors import DeadlineExpired, WorkerCrashed
+from mercato_server.serving.admission import Admission
 from mercato_server.serving.request import Answer
 
 
@@ -25,24 +28,22 @@ class Caller:
     future: asyncio.Future[Answer]
     runs: list[int] = field(default_factory=list)
 
-    @property
-    def waits(self) -> bool:
-        return not self.future.done() and not self.runs
-
 
 class Schedules(RuleBasedStateMachine):
-    """The lane runs one batch at a time; the machine decides when a batch ends and how."""
+    """The lane has two batches at most; the machine decides when the first one ends and how, or kills its worker."""
 
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.callers: list[Caller] = []
-        self.seen = 0
+        self.given = self.started = 0
+        self.admission = Admission("shop.tiny", max_requests=10**6, max_bytes=10**9)
 
     @initialize(max_rows=st.integers(1, 6), max_cost=st.none() | st.integers(1, 30))
     def start(self, max_rows: int, max_cost: int | None) -> None:
         self.limits = (max_rows, max_cost or 10**9)
         self.scene: Scene = self.loop.run_until_complete(_made(max_rows=max_rows, max_cost=max_cost))
+        self.attach()
 
     @rule(
         rows=st.integers(1, 4),
@@ -57,7 +58,9 @@ class Schedules(RuleBasedStateMachine):
                 id = len(self.callers)
                 deadline = self.scene.clock.now / 1e9 + patience
                 made = request(id, rows, deadline=deadline, group=(group,), cost=cost)
+                self.admission.take(rows, self.scene.batcher.drain_seconds)
                 future = self.scene.batcher.submit(made)
+                future.add_done_callback(lambda _: self.admission.give_back(rows))
                 self.callers.append(Caller(id, rows, cost, group, deadline, future))
             await settle()
 
@@ -93,63 +96,107 @@ class Schedules(RuleBasedStateMachine):
             told = [caller.future for caller in running if caller.future.done() and not caller.future.cancelled()]
             assert all(isinstance(future.exception(), DeadlineExpired) for future in told)
 
+    @rule()
+    def crash(self) -> None:
+        waiting = [caller for caller in self.callers if not caller.future.done()]
+        self.do(self.scene.lane.crash())
+        assert all(isinstance(caller.future.exception(), WorkerCrashed) for caller in waiting if self.lost(caller))
+
+    def lost(self, caller: Caller) -> bool:
+        """Whether a worker's end was what the caller heard of; it may have gone just before, or waited too long."""
+        return not caller.future.cancelled() and not isinstance(caller.future.exception(), DeadlineExpired)
+
+    @precondition(lambda self: self.scene.lane.dead)
+    @rule()
+    def attach(self) -> None:
+        self.scene.attach(PuppetLane(self.scene.clock))
+        self.given = self.started = 0
+
+    @invariant()
+    def a_lane_has_two_batches_at_most(self) -> None:
+        assert len(self.scene.lane.inside) <= 2
+
     @invariant()
     def an_idle_lane_leaves_nobody_waiting(self) -> None:
         if not self.scene.lane.busy:
             assert all(caller.future.done() for caller in self.callers)
             assert self.scene.batcher.queued() == 0
             assert self.queued_batches() == 0
+            assert (self.admission.requests, self.admission.bytes) == (0, 0)
 
     @invariant()
     def who_waits_is_in_the_estimate(self) -> None:
-        rows = sum(caller.rows for caller in self.callers if caller.waits)
+        inside = [id for run in self.scene.lane.inside for id in rows_of(run.batch)]
+        rows = sum(caller.rows for caller in self.waiting(inside))
         assert self.queued_batches() >= rows / self.limits[0] - 1e-9
 
     def queued_batches(self) -> float:
-        """What the estimate counts besides the batch that runs."""
+        """What the estimate counts besides what the lane has."""
         self.scene.batcher.batch_seconds = 1.0
-        return self.scene.batcher.drain_seconds() - 1
+        return self.scene.batcher.drain_seconds() - max(1, len(self.scene.lane.inside))
+
+    def waiting(self, inside: Sequence[float]) -> list[Caller]:
+        return [c for c in self.callers if not c.future.done() and not c.runs and c.id not in inside]
+
+    def members(self, batch: JoinedBatch) -> list[Caller]:
+        return [self.callers[int(id)] for id, _ in groupby(rows_of(batch))]
 
     @property
     def running(self) -> list[Caller]:
-        return [self.callers[int(id)] for id, _ in groupby(self.scene.lane.ids)]
+        return self.members(self.scene.lane.inside[0].batch)
 
     def do(self, step: "asyncio.Future[None] | object") -> None:
-        """Let the step happen, then look at the batch that the lane got by it, if any."""
+        """Let the step happen, then look at the batches that the lane got, and at those that began."""
+        inside = [run.batch for run in self.scene.lane.inside]
         self.loop.run_until_complete(step)  # type: ignore[arg-type]
-        started = len(self.scene.lane.batches)
-        assert started <= self.seen + 1
-        if started > self.seen:
-            self.seen = started
-            self.check_batch()
+        lane = self.scene.lane
+        for batch in lane.batches[self.given :]:
+            still = [id for other in inside if _holds(lane, other) for id in rows_of(other)]
+            self.check_given(batch, still)
+            inside.append(batch)
+        for batch in lane.started[self.started :]:
+            self.check_started(self.members(batch))
+        self.given, self.started = len(lane.batches), len(lane.started)
 
-    def check_batch(self) -> None:
-        members = self.running
-        assert self.scene.lane.ids == [caller.id for caller in members for _ in range(caller.rows)]
+    def check_given(self, batch: JoinedBatch, inside: Sequence[float]) -> None:
+        members = self.members(batch)
+        assert rows_of(batch) == [caller.id for caller in members for _ in range(caller.rows)]
         assert len({caller.group for caller in members}) == 1
-        now = self.scene.clock.now / 1e9
-        assert all(not caller.future.done() and now < caller.deadline for caller in members)
-        if len(members) > 1:
-            assert sum(caller.rows for caller in members) <= self.limits[0]
-            assert sum(caller.cost for caller in members) <= self.limits[1]
+        second = any(batch is other for other in self.scene.lane.second)
         if members[0].runs:
-            self.check_retry(members)
-        else:
-            waiting = [caller for caller in self.callers if caller.waits and caller.group == members[0].group]
-            assert members == waiting[: len(members)]
+            assert not second and len(members) == 1
+            assert len(members[0].runs) == 1 and members[0].runs[0] > 1
+            return
+        if len(members) > 1:
+            assert not self.passes_limits(members)
+        waiting = [caller for caller in self.waiting(inside) if caller.group == members[0].group]
+        assert members == waiting[: len(members)]
+        assert not second or self.reaches_a_limit(members) or self.passes_limits(waiting[: len(members) + 1])
+
+    def check_started(self, members: list[Caller]) -> None:
+        now = self.scene.clock.now / 1e9
+        assert all(now < caller.deadline for caller in members)
+        assert any(not caller.future.done() for caller in members)
         for caller in members:
             caller.runs.append(len(members))
 
-    def check_retry(self, members: list[Caller]) -> None:
-        assert len(members) == 1
-        assert len(members[0].runs) == 1 and members[0].runs[0] > 1
+    def reaches_a_limit(self, callers: list[Caller]) -> bool:
+        return sum(c.rows for c in callers) >= self.limits[0] or sum(c.cost for c in callers) >= self.limits[1]
+
+    def passes_limits(self, callers: list[Caller]) -> bool:
+        return sum(c.rows for c in callers) > self.limits[0] or sum(c.cost for c in callers) > self.limits[1]
 
     def teardown(self) -> None:
         if not hasattr(self, "scene"):
             self.loop.close()
             return
+        if self.scene.lane.dead:
+            self.attach()
+        self.submit(1, 0, "a", 6, 3)
         while self.scene.lane.busy:
             self.complete()
+        assert all(ids(caller.future.result()) == [caller.id] for caller in self.callers[-3:])
+        assert (self.admission.requests, self.admission.bytes) == (0, 0)
         self.loop.run_until_complete(self.scene.batcher.finished())
         for caller in self.callers:
             assert caller.future.done()
@@ -158,10 +205,14 @@ class Schedules(RuleBasedStateMachine):
         self.loop.close()
 
 
+def _holds(lane: PuppetLane, batch: JoinedBatch) -> bool:
+    return any(batch is run.batch for run in lane.inside)
+
+
 async def _made(*, max_rows: int, max_cost: int | None) -> Scene:
     """A batcher belongs to the loop it is made in."""
     return scene(max_rows=max_rows, max_cost=max_cost)
 
 
 TestSchedules = Schedules.TestCase
-TestSchedules.settings = settings(max_examples=60, stateful_step_count=30, deadline=None, derandomize=True)
+TestSchedules.settings = settings(max_examples=120, stateful_step_count=30, deadline=None, derandomize=True)

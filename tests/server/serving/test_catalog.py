@@ -5,7 +5,7 @@ import pytest
 from mercato_plugin import ModelSpec, Tensor
 from mercato_server.contract.plugin import PluginInfo
 from mercato_server.contract.state import LEGAL, STARTING, State
-from mercato_server.errors import Draining, ModelFailed, ModelNotReady, NotFound
+from mercato_server.errors import Draining, InvalidRequest, LabelRefused, ModelFailed, ModelNotReady, NotFound
 from mercato_server.serving.catalog import Catalog, Version, shown
 
 NAME = "shop.tiny"
@@ -84,6 +84,52 @@ def test_a_label_of_a_version_that_is_not_there_is_not_found(catalog: Catalog) -
             catalog.resolve(NAME, label=label)
 
 
+def test_a_version_of_the_same_number_takes_the_others_place_in_one_step(catalog: Catalog) -> None:
+    old = add(catalog, 1)
+    told: list[Version] = []
+    catalog.listeners.append(told.append)
+    new = catalog.add(Version(NAME, 1, old.spec, old.plugin))
+
+    assert catalog.find(NAME) is new and catalog.versions() == [new] and told == [new]
+
+
+def test_a_label_moves_and_is_taken_away(catalog: Catalog) -> None:
+    add(catalog, 1), add(catalog, 2)
+
+    assert catalog.set_label(NAME, "stable", 1) == {"stable": 1}
+    assert catalog.set_label(NAME, "stable", 2) == {"stable": 2}
+    assert catalog.resolve(NAME, label="stable").number == 2
+    assert catalog.set_label(NAME, "stable", None) == {}
+    with pytest.raises(NotFound, match="model 'shop.tiny' has no label 'stable'; it has none"):
+        catalog.set_label(NAME, "stable", None)
+
+
+@pytest.mark.parametrize("state", sorted(set(State) - {State.AVAILABLE}, key=str))
+def test_a_label_moves_to_available_versions_only(catalog: Catalog, state: State) -> None:
+    add(catalog, 1), add(catalog, 2, state)
+    catalog.set_label(NAME, "stable", 1)
+    with pytest.raises(LabelRefused, match=f"version 2 is {state.value}; labels move to AVAILABLE versions"):
+        catalog.set_label(NAME, "stable", 2)
+    assert catalog.resolve(NAME).number == 1
+
+
+@pytest.mark.parametrize("label", ["", "Stable", "a.b", "1st", "a-b", "ü", "a" * 65, "stable\n"])
+def test_what_is_no_label_is_refused(catalog: Catalog, label: str) -> None:
+    add(catalog, 1)
+    catalog.set_label(NAME, "a" * 64, 1)
+    with pytest.raises(InvalidRequest, match="expected at most 64 lower-case letters, digits and _, a letter first"):
+        catalog.set_label(NAME, label, 1)
+
+
+def test_a_label_of_an_unknown_model_or_version_is_not_found(catalog: Catalog) -> None:
+    for number in (1, None):
+        with pytest.raises(NotFound, match="there is no model 'shop.tiny'"):
+            catalog.set_label(NAME, "stable", number)
+    add(catalog, 1)
+    with pytest.raises(NotFound, match="has no version 9; it has 1"):
+        catalog.set_label(NAME, "stable", 9)
+
+
 @pytest.mark.parametrize("state", sorted(STARTING, key=str))
 def test_a_version_on_its_way_is_not_ready(catalog: Catalog, state: State) -> None:
     add(catalog, 1, state)
@@ -134,8 +180,8 @@ def test_the_order_of_a_life() -> None:
         "DISCOVERED": "EXPORTING FAILED LOADING UNLOADED",
         "EXPORTING": "FAILED LOADING UNLOADED",
         "LOADING": "FAILED UNLOADED WARMING",
-        "WARMING": "AVAILABLE FAILED UNLOADED",
-        "AVAILABLE": "DRAINING FAILED",
+        "WARMING": "AVAILABLE FAILED LOADING UNLOADED",
+        "AVAILABLE": "DRAINING FAILED LOADING",
         "FAILED": "UNLOADED",
         "DRAINING": "UNLOADED",
         "UNLOADED": "",

@@ -66,6 +66,7 @@ def _version(message: catalog_pb2.ModelVersion) -> ModelVersion:
         certificate=_certificate(message.certificate) if message.HasField("certificate") else None,
         providers=tuple(message.providers),
         max_rows=message.max_rows,
+        memory_bytes=message.memory_bytes,
     )
 
 

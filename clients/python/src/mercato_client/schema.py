@@ -100,7 +100,10 @@ class Certificate:
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """One version: its state with reason and since-when (UTC), and what is known of it so far."""
+    """One version: its state with reason and since-when (UTC), and what is known of it so far.
+
+    `memory_bytes` is what loading and warming it were measured to take, 0 until then.
+    """
 
     version: int
     state: str
@@ -111,6 +114,7 @@ class ModelVersion:
     certificate: Certificate | None
     providers: tuple[str, ...]
     max_rows: int
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -200,6 +200,7 @@ _BY_REASON: dict[str, Callable[[Facts], MercatoError]] = {
     "OVERLOADED": _overloaded,
     "DEADLINE_EXPIRED": _deadline_exceeded,
     "DRAINING": _unavailable,
+    "WORKER_CRASHED": _unavailable,
     "CANCELLED": _server_error,
     "PERMISSION_DENIED": _permission_denied,
     "PLUGIN_FAULT": _server_error,

@@ -47,7 +47,7 @@ def _certificate(client: Client, name: str) -> str:
 @contextmanager
 def _server() -> Iterator[int]:
     """A server process of its own on a free loopback port; its progress bars go to this terminal."""
-    ports = ("--listen", "127.0.0.1:0", "--metrics-listen", "off")
+    ports = ("--listen", "127.0.0.1:0", "--metrics-listen", "off", "--admin-listen", "off")
     command = [sys.executable, "-m", "mercato_server", "--json", *ports, "--strict"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603  (our own server)
         try:

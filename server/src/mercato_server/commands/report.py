@@ -35,6 +35,8 @@ class TextReport:
             self._say(f"health for probes on {self._probe_host}:{self._app.probe_port}, plain text")
         if self._app.metrics_port:
             self._say(f"metrics on http://{self._metrics_host}:{self._app.metrics_port}/metrics")
+        if self._app.admin_address:
+            self._say(f"administered on {self._app.admin_address}")
 
     def ready(self) -> None:
         """Every model is available or failed."""
@@ -63,7 +65,8 @@ class JsonReport:
     def listening(self, port: int) -> None:
         """The port is open; models are still on their way."""
         ports = {"metrics_port": self._app.metrics_port or None, "probe_port": self._app.probe_port or None}
-        self._emit({"event": "listening", "port": port, "tls": self._app.tls, **ports})
+        admin = self._app.admin_address or None
+        self._emit({"event": "listening", "port": port, "tls": self._app.tls, **ports, "admin": admin})
 
     def ready(self) -> None:
         """Every model is available or failed."""

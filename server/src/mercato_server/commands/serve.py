@@ -32,7 +32,13 @@ def command(
     store: Annotated[Path | None, typer.Option(help="Folder of the exported artifacts.")] = None,
     provider: Annotated[str | None, typer.Option(help="auto, cpu, cuda or tensorrt.")] = None,
     strict: Annotated[bool | None, typer.Option("--strict", help="Refuse to start when anything failed.")] = None,
-    isolation: Annotated[str, typer.Option(help="Where models run: inline is a thread of the server.")] = "inline",
+    isolation: Annotated[
+        str | None, typer.Option(help="Where plugins run: process (each in one of its own) or inline (in threads).")
+    ] = None,
+    memory_limit: Annotated[int | None, typer.Option(help="Most bytes that all models together may take.")] = None,
+    admin_listen: Annotated[
+        str | None, typer.Option(help="Admin listener: unix, unix:PATH, a loopback port, or off.")
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = None,
     log_format: Annotated[str | None, typer.Option(help="auto, console or json.")] = None,
     tracing: Annotated[str | None, typer.Option(help="off or otlp.")] = None,
@@ -40,12 +46,11 @@ def command(
 ) -> None:
     """Discover, export, load and serve every installed model."""
     try:
-        if isolation != "inline":
-            raise StartupError(f"isolation {isolation!r} is not built yet; use inline")
         settings = config.load(
             listen=listen, metrics_listen=metrics_listen, probe_listen=probe_listen,
             tls_cert=tls_cert, tls_key=tls_key, tls_client_ca=tls_client_ca, insecure=insecure,
             store=store, provider=provider, strict=strict,
+            isolation=isolation, memory_limit=memory_limit, admin_listen=admin_listen,
             log_level=log_level, log_format=log_format, tracing=tracing,
         )  # fmt: skip
         settings.check_serving()

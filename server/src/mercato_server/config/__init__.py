@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource, SettingsError, TomlConfigSettingsSource
 
-from mercato_server.config.addresses import is_loopback
+from mercato_server.config.addresses import UNIX, admin_address, is_admin_listen, is_loopback
 from mercato_server.config.settings import ANY, OFF, AccessRule, ModelSettings, Settings, default_store
 from mercato_server.config.sources import (
     FILE_VARIABLE,
@@ -27,12 +27,15 @@ __all__ = [
     "ANY",
     "MAX_FILE_BYTES",
     "OFF",
+    "UNIX",
     "AccessRule",
     "ModelSettings",
     "Settings",
+    "admin_address",
     "default_store",
     "file_name",
     "given",
+    "is_admin_listen",
     "is_loopback",
     "load",
     "plugin_variables",

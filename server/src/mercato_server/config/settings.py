@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -18,13 +19,12 @@ from pydantic_settings import (
 )
 
 from mercato_plugin import Secret
-from mercato_server.config.addresses import MAX_PORT, is_address, is_loopback
+from mercato_server.config.addresses import MAX_PORT, UNIX, is_address, is_admin_listen, is_loopback
 from mercato_server.config.sources import plugin_variables, settings_file
 from mercato_server.errors import ConfigError
 
 OFF = "off"
 ANY = "*"
-UNIX = "unix"
 _METHOD = re.compile(r"[\w.]+/\w+")
 _ADDRESSES = {
     "listen": f"host:port with a port from 0 to {MAX_PORT}",
@@ -155,7 +155,9 @@ class Settings(BaseSettings):
     )
     crash_window: Finite = Field(60.0, gt=0, description="Seconds in which the ends of a worker are counted.")
     worker_memory: int | None = Field(
-        None, ge=64 * 1024 * 1024, description="Most bytes of private memory that one worker may take; not given = any."
+        None,
+        ge=256 * 1024 * 1024,
+        description="Most bytes of private memory that one worker may take; not given = any.",
     )
     memory_limit: int | None = Field(
         None,
@@ -163,6 +165,11 @@ class Settings(BaseSettings):
         description="Most bytes that all models together may take; one that does not fit fails. Not given = any.",
     )
     threads: int = Field(0, ge=0, description="Cores that one run may use; 0 = the container's limit.")
+    thread_pool: Literal["session", "worker"] = Field(
+        "session",
+        description="Who owns threads: each session, whose threads sleep between runs, or the worker for all its "
+        "sessions, whose threads spin for a while after each run.",
+    )
     max_message_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="Largest message in either direction.")
     max_message_fields: int = Field(65_536, ge=64, description="Most protobuf fields in one message.")
     default_deadline: Finite = Field(30.0, gt=0, description="Seconds granted to a caller that sets no deadline.")
@@ -184,12 +191,13 @@ class Settings(BaseSettings):
     plugins: dict[str, dict[str, Any]] = Field({}, description="Settings of plugins, by distribution name.")
     models: dict[str, ModelSettings] = Field({}, description="Overrides of models, by model name.")
 
-    @field_validator("listen", "metrics_listen", "probe_listen")
+    @field_validator("listen", "metrics_listen", "probe_listen", "admin_listen")
     @classmethod
     def _check_address(cls, listen: str, info: ValidationInfo) -> str:
         is_off = listen == OFF and info.field_name != "listen"
         is_open = info.field_name == "probe_listen" and not is_loopback(listen)
-        if not is_off and (is_open or not is_address(listen)):
+        is_sound = is_admin_listen if info.field_name == "admin_listen" else is_address
+        if not is_off and (is_open or not is_sound(listen)):
             raise ValueError(f"got {listen!r}, expected {_ADDRESSES[str(info.field_name)]}{_BRACKETS}")
         return listen
 
@@ -219,6 +227,14 @@ class Settings(BaseSettings):
             raise ConfigError(
                 "tls_client_ca is set without tls_cert and tls_key; callers show certificates in TLS only"
             )
+        own = [name for name, overrides in self.models.items() if overrides.threads is not None]
+        if self.thread_pool == "worker" and own:
+            raise ConfigError(
+                f"[models.{own[0]!r}] sets threads, but with thread_pool = 'worker' all sessions of a worker share "
+                "one pool; unset one of them"
+            )
+        if self.isolation == "process" and sys.platform != "linux":
+            raise ConfigError("isolation = 'process' needs Linux; use isolation = 'inline' (--isolation inline)")
         if self.access is not None and self.tls_client_ca is None:
             raise ConfigError("access is set without tls_client_ca; callers are known by their certificates only")
         if not self.is_secured:

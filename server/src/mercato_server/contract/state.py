@@ -22,7 +22,7 @@ LEGAL: dict[State, frozenset[State]] = {
     State.DISCOVERED: frozenset({State.EXPORTING, State.LOADING, State.FAILED, State.UNLOADED}),
     State.EXPORTING: frozenset({State.LOADING, State.FAILED, State.UNLOADED}),
     State.LOADING: frozenset({State.WARMING, State.FAILED, State.UNLOADED}),
-    State.WARMING: frozenset({State.AVAILABLE, State.FAILED, State.UNLOADED}),
+    State.WARMING: frozenset({State.AVAILABLE, State.LOADING, State.FAILED, State.UNLOADED}),
     State.AVAILABLE: frozenset({State.LOADING, State.DRAINING, State.FAILED}),
     State.FAILED: frozenset({State.UNLOADED}),
     State.DRAINING: frozenset({State.UNLOADED}),

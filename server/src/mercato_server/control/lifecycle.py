@@ -1,178 +1,131 @@
-"""A model's life, from discovered to unloaded: the one place that moves states along."""
+"""A model's life, from discovered to unloaded: the start and the end of the server."""
 
 import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from contextlib import aclosing
 
-from mercato_server.contract.artifact import Artifact
-from mercato_server.contract.plugin import Discovery, OfferedModel
-from mercato_server.contract.state import STARTING, State
-from mercato_server.control.resources import Resources
-from mercato_server.errors import ExportFailed, LoadFailed, ProviderUnavailable, StartupError
-from mercato_server.export.launch import export_model
-from mercato_server.export.request import ExportRequest, Progress
-from mercato_server.export.tools import tools_installed, usable
-from mercato_server.plugins.daemon import in_daemon_thread
-from mercato_server.runtime.inline import InlineLane
-from mercato_server.runtime.worker import Worker
-from mercato_server.serving.admission import Admission
-from mercato_server.serving.batcher import Batcher
+from mercato_server.contract.plugin import Offer, PluginInfo, Refusal
+from mercato_server.contract.state import State
+from mercato_server.control.discovery import Found, discover, refusal_for_names
+from mercato_server.control.loading import Loader, OnProgress, as_startup_error
+from mercato_server.control.posts import Post, Roster, Seat
+from mercato_server.control.retiring import Retirement
+from mercato_server.control.supervisor import Supervisor
 from mercato_server.serving.catalog import Catalog, Version
-from mercato_server.store import Store
-from mercato_server.store.offered import key_of
 
 log = logging.getLogger("mercato.control")
 
-OnProgress = Callable[[str, Progress], None]
-
-ResourcesOf = Callable[[str], Resources]
-"""From a model's name to what it is given. Raises StartupError when it cannot be had."""
+# Refusals that the operator's own lists ask for.
+UNWANTED = ("DENIED", "NOT_ALLOWED")
 
 
 class Lifecycle:
-    """Brings the discovered models up, one export at a time and the loads side by side, and takes them down."""
+    """Brings the plugins' models up, one export at a time and the workers side by side, and takes them down."""
 
-    def __init__(self, catalog: Catalog, store: Store, resources_of: ResourcesOf, on_progress: OnProgress) -> None:
+    def __init__(self, catalog: Catalog, roster: Roster, loader: Loader, on_progress: OnProgress) -> None:
         self._catalog = catalog
-        self._store = store
-        self._resources_of = resources_of
+        self.loader = loader
         self._on_progress = on_progress
-        self._exports = asyncio.Lock()
-        self._lanes: dict[Version, InlineLane] = {}
-        self.exports_failed = 0
+        self.roster = roster
+        self.supervisor = Supervisor(catalog, roster, loader)
+        self.retirement = Retirement(catalog, roster, loader)
+        self._begun = asyncio.Event()
+        self._starting: dict[PluginInfo, asyncio.Event] = {}
 
-    async def bring_up(self, discovery: Discovery) -> None:
-        """Take every discovered model as far as it goes; returns when all are AVAILABLE or FAILED."""
-        self._catalog.refused.extend(discovery.refused)
-        entered = [(offered, self._catalog.add(_version(offered))) for offered in discovery.models]
-        await asyncio.gather(*(self._bring_up_one(offered, version) for offered, version in entered))
+    async def bring_up(self, plugins: Iterable[PluginInfo], refused: Sequence[Refusal] = ()) -> None:
+        """Take every model of these plugins as far as it goes; returns when all have been AVAILABLE or FAILED.
+
+        A plugin that is slow to import holds up none of the others.
+        """
+        self._starting = {plugin: asyncio.Event() for plugin in plugins}
+        self._begun.set()
+        self._refuse(refused)
+        async with asyncio.TaskGroup() as group, aclosing(discover(self.roster, self._starting)) as answers:
+            async for found in answers:
+                for post, seats in (await self._entered(found)).items():
+                    group.create_task(self._bring_up_plugin(post, seats))
+
+    async def brought_up(self, distribution: str) -> None:
+        """Return when a distribution's plugins have been brought up or refused, if they were there at the start."""
+        await self._begun.wait()
+        for plugin, done in self._starting.items():
+            if plugin.distribution == distribution:
+                await done.wait()
 
     async def drain(self, seconds: float) -> None:
-        """Stop taking requests, wait for those that were accepted, unload.
+        """Stop taking requests, wait for those that were accepted, unload, end the workers.
 
-        Unfinished ones fail after `seconds`, and a model that is still busy then is left as it is.
+        Unfinished requests fail after `seconds`, or when `retirement.hurry` is set. A model that is still busy then is
+        left as it is.
         """
         self._catalog.draining = True
-        available = [v for v in self._catalog.versions() if v.status.state is State.AVAILABLE]
-        for version in available:
-            self._catalog.move(version, State.DRAINING, "the server is stopping")
-        finished = await asyncio.gather(*(_finished(version, seconds) for version in available))
-        idle = [version for version, is_idle in zip(available, finished, strict=True) if is_idle]
-        await asyncio.gather(*(self._unload(version) for version in idle))
+        posts, seats = self.roster.posts.copy(), [seat for _, seat in self.roster.seats()]
+        for post in posts:
+            post.unwatch()
+        for seat in seats:
+            if seat.version.status.state is State.AVAILABLE:
+                self._catalog.move(seat.version, State.DRAINING, "the server is stopping")
+        draining = [seat for seat in seats if seat.version.status.state is State.DRAINING]
+        await asyncio.gather(*(self._unload(seat, seconds) for seat in draining))
+        await asyncio.gather(*(post.close() for post in posts))
 
-    async def _bring_up_one(self, offered: OfferedModel, version: Version) -> None:
+    async def _unload(self, seat: Seat, seconds: float) -> None:
+        if not await self.retirement.finished(seat.version, seconds):
+            return
+        if seat.lane is not None:
+            await seat.lane.close()
+        self.loader.release(seat)
+        self.retirement.unloaded(seat.version)
+
+    async def _entered(self, found: Found) -> dict[Post, list[Seat]]:
+        """The catalog's versions of what was found, each in its seat."""
+        for post, offers in list(found.posts.items()):
+            refusal = refusal_for_names(post.plugin, offers, self._catalog.versions())
+            if refusal is not None:
+                found.refused.append(refusal)
+                del found.posts[post]
+                await post.close()
+        self._refuse(found.refused)
+        return {post: self._seated(post, offers) for post, offers in found.posts.items()}
+
+    def _seated(self, post: Post, offers: Sequence[Offer]) -> list[Seat]:
+        self.roster.is_current(offers)  # for the loads to come
+        seats = [seated(post, offer) for offer in offers]
+        for seat in seats:
+            self._catalog.add(seat.version)
+        self.roster.enter(post)
+        self.supervisor.follow(post)
+        return seats
+
+    def _refuse(self, refused: Iterable[Refusal]) -> None:
+        for refusal in refused:
+            level = logging.INFO if refusal.code in UNWANTED else logging.WARNING
+            name = refusal.plugin.distribution
+            log.log(level, "plugin %s refused: %s: %s", name, refusal.code, refusal.reason, extra={"plugin": name})
+            self._catalog.refused.append(refusal)
+            if refusal.plugin in self._starting:
+                self._starting[refusal.plugin].set()
+
+    async def _bring_up_plugin(self, post: Post, seats: Sequence[Seat]) -> None:
+        await asyncio.gather(*(self._bring_up_one(post, seat) for seat in seats))
+        if not post.is_needed:
+            await post.close()
+        self._starting[post.plugin].set()
+
+    async def _bring_up_one(self, post: Post, seat: Seat) -> None:
+        version = seat.version
         try:
-            resources = await in_daemon_thread(self._resources_of, version.name)
-            resources.policy(offered.spec)  # a bound that is refused is not to cost an export first
-            artifact = await self._artifact(offered, version)
-            await self._load(offered, version, artifact, resources)
-        except StartupError as error:
-            log.error("model %s failed: %s: %s", version.name, error.reason, error, extra=version.named)
-            self._catalog.move(version, State.FAILED, f"{error.reason}: {error}")
+            await self.loader.load(post, seat, self._catalog.move, self._on_progress)
         except Exception as error:
-            log.exception("model %s failed", version.name, extra=version.named)
-            self._catalog.move(version, State.FAILED, f"INTERNAL: {type(error).__name__}; the log has the traceback")
-
-    async def _artifact(self, offered: OfferedModel, version: Version) -> Artifact:
-        """The stored artifact, or a fresh one when it is absent, damaged or made by other tools."""
-        key = await in_daemon_thread(key_of, offered)
-        artifact = await in_daemon_thread(usable, self._store, key)
-        if artifact is not None:
-            return artifact
-        if tools_installed() is None:
-            # Tells of the damage, if that is why there is none.
-            found = await asyncio.to_thread(self._store.find, key)
-            if found is not None:
-                return found
-            raise ExportFailed(
-                f"model {version.name!r} has no stored artifact and the build tools are absent; install "
-                "'mercato-server[export]' and the plugin's 'build' extra, or bring a filled store"
-            )
-        return await self._export(offered, version, key)
-
-    async def _export(self, offered: OfferedModel, version: Version, key: str) -> Artifact:
-        request = ExportRequest.of(offered, self._store.root, key)
-        async with self._exports:
-            self._catalog.move(version, State.EXPORTING)
-            try:
-                digest = await export_model(request, lambda progress: self._on_progress(version.name, progress))
-            except Exception:
-                self.exports_failed += 1
-                raise
-        return await asyncio.to_thread(self._store.open, digest)
-
-    async def _load(self, offered: OfferedModel, version: Version, artifact: Artifact, resources: Resources) -> None:
-        self._catalog.move(version, State.LOADING)
-        policy = resources.policy(artifact.spec)
-        version.digest, version.certificate = artifact.digest, artifact.certificate
-        # Requests are weighed by the joint bound; `max_rows` stays what callers may send.
-        version.spec = replace(artifact.spec, batch=replace(policy, max_rows=artifact.spec.batch.max_rows))
-        worker, lane, note = await self._opened(offered, version, artifact, resources)
-        self._lanes[version] = lane
-        try:
-            self._catalog.move(version, State.WARMING)
-            await lane.warm()
-            await in_daemon_thread(self._store.check_unchanged, artifact)
-        except Exception:
-            await self._lanes.pop(version).close()
-            raise
-        version.providers = worker.providers
-        version.default_deadline = resources.default_deadline
-        version.batcher = Batcher(version.name, lane, policy)
-        version.admission = Admission(
-            version.name, max_requests=resources.max_requests, max_bytes=resources.max_request_bytes
-        )
-        self._catalog.move(version, State.AVAILABLE, note)
-
-    async def _opened(
-        self, offered: OfferedModel, version: Version, artifact: Artifact, resources: Resources
-    ) -> tuple[Worker, InlineLane, str]:
-        """A loaded worker with its lane, and why it is not on a faster provider."""
-        provider, threads = resources.provider, resources.threads
-        try:
-            return *await self._open(offered, version, artifact, provider.name, threads), provider.note
-        except (ProviderUnavailable, LoadFailed) as error:
-            if not provider.falls_back:
-                raise
-            log.warning("model %s does not load on %s: %s", version.name, provider.name, error, extra=version.named)
-            return *await self._open(offered, version, artifact, "cpu", threads), f"auto fell back to cpu: {error}"
-
-    async def _open(
-        self, offered: OfferedModel, version: Version, artifact: Artifact, provider: str, threads: int
-    ) -> tuple[Worker, InlineLane]:
-        worker = Worker(offered, artifact, provider=provider, threads=threads)
-        lane = InlineLane(worker, version.name)
-        try:
-            await lane.load()
-        except Exception:
-            await lane.close()
-            raise
-        return worker, lane
-
-    async def _unload(self, version: Version) -> None:
-        await self._lanes.pop(version).close()
-        self._catalog.move(version, State.UNLOADED)
+            known = as_startup_error(error, version)
+            self._catalog.move(version, State.FAILED, f"{known.reason}: {known}")
+        else:
+            self._catalog.move(version, State.AVAILABLE, seat.note)
 
 
-async def _finished(version: Version, seconds: float) -> bool:
-    """Whether everything accepted was answered in time; what was not is given up."""
-    assert version.batcher is not None
-    finished = asyncio.ensure_future(version.batcher.finished())
-    done, _ = await asyncio.wait([finished], timeout=seconds)
-    if not done:
-        finished.cancel()
-        text = "model %s was still busy after %s s of draining; its requests were given up"
-        log.error(text, version.name, seconds, extra=version.named)
-        version.batcher.abandon()
-        return False
-    return True
-
-
-def settled(catalog: Catalog) -> bool:
-    """Whether no model is on its way any more."""
-    return all(version.status.state not in STARTING for version in catalog.versions())
-
-
-def _version(offered: OfferedModel) -> Version:
-    return Version(offered.spec.name, offered.spec.version, offered.spec, offered.plugin)
+def seated(post: Post, offer: Offer) -> Seat:
+    """A seat for a version that is offered."""
+    seat = Seat(Version(offer.spec.name, offer.spec.version, offer.spec, offer.plugin), offer)
+    post.seats[seat.version] = seat
+    return seat

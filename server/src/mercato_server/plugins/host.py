@@ -3,12 +3,13 @@
 import contextlib
 import importlib
 import logging
+import signal
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_type_hints
+from typing import Any, Protocol, get_type_hints
 
 import pluggy
 from packaging.utils import canonicalize_name
@@ -44,6 +45,18 @@ class Policy:
             raise PluginRefused("NOT_ALLOWED", f"{info.distribution} is not on the allow list (plugins_allow)")
 
 
+class Named(Protocol):
+    """A model of a plugin, in whatever form."""
+
+    @property
+    def plugin(self) -> PluginInfo:
+        """Whose it is."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Its specification, which has the name."""
+
+
 @dataclass(frozen=True)
 class SpecFacts:
     """What `spec(ctx)` gets."""
@@ -55,20 +68,60 @@ class SpecFacts:
 
 def discover(policy: Policy, settings: SettingsSource) -> Discovery:
     """Load every installed plugin that the policy admits. Never raises for a plugin's fault."""
-    found = Discovery()
+    admitted, refused = installed(policy)
+    found = Discovery(refused=refused)
+    for info in admitted:
+        try:
+            found.models.extend(load_one(info, settings))
+        except PluginRefused as error:
+            found.refused.append(Refusal(info, error.code, str(error)))
+    clashing = clashes(found.models)
+    found.refused.extend(clashing)
+    found.refused.sort(key=lambda refusal: (refusal.plugin.distribution, refusal.plugin.entry_point))
+    refused_for_names = {refusal.plugin for refusal in clashing}
+    found.models = [offered for offered in found.models if offered.plugin not in refused_for_names]
+    return found
+
+
+def installed(policy: Policy) -> tuple[list[PluginInfo], list[Refusal]]:
+    """Every installed plugin that the policy admits, and the others; what was installed a moment ago is seen too."""
+    importlib.invalidate_caches()
+    admitted, refused = [], []
     for info in registry.installed():
         try:
             policy.check(info)
-            with _guarded(info, "IMPORT_FAILED", "cannot be loaded"):
-                found.models.extend(load_one(info, settings))
+            admitted.append(info)
         except PluginRefused as error:
-            found.refused.append(Refusal(info, error.code, str(error)))
-    _refuse_clashes(found)
-    return found
+            refused.append(Refusal(info, error.code, str(error)))
+    return admitted, refused
 
 
 def load_one(info: PluginInfo, settings: SettingsSource) -> list[OfferedModel]:
     """Import one plugin and ask its hook for models. Raises PluginRefused with a reason code."""
+    with _guarded(info, "IMPORT_FAILED", "cannot be loaded"):
+        return _loaded(info, settings)
+
+
+def clashes(offers: Iterable[Named]) -> list[Refusal]:
+    """Two distributions with one model name are both refused, and so are names equal after '.' -> '_'."""
+    owners: dict[str, list[Named]] = {}
+    for offered in offers:
+        owners.setdefault(offered.spec.name.replace(".", "_"), []).append(offered)
+    refused: dict[PluginInfo, Refusal] = {}
+    for group in (group for group in owners.values() if len(group) > 1):
+        names = " and ".join(f"{o.spec.name!r} of {o.plugin.distribution} {o.plugin.version}" for o in group)
+        for plugin in dict.fromkeys(offered.plugin for offered in group):
+            refusal = Refusal(plugin, "NAME_CLASH", f"model names clash: {names}; {_way_out(group)}")
+            refused.setdefault(plugin, refusal)
+    return list(refused.values())
+
+
+def _way_out(group: Sequence[Named]) -> str:
+    distribution, *others = {offered.plugin.distribution for offered in group}
+    return "uninstall or deny one" if others else f"{distribution} offers the name twice; rename one of its models"
+
+
+def _loaded(info: PluginInfo, settings: SettingsSource) -> list[OfferedModel]:
     compat.check_requirement(info)
     with barred_build_tools():
         with _guarded(info, "IMPORT_FAILED", "cannot be imported"):
@@ -161,26 +214,6 @@ def _value(info: PluginInfo, name: str, hint: Any, value: Any) -> Any:
     )
 
 
-def _refuse_clashes(found: Discovery) -> None:
-    """Two distributions with one model name are both refused, and so are names equal after '.' -> '_'."""
-    owners: dict[str, list[OfferedModel]] = {}
-    for offered in found.models:
-        owners.setdefault(offered.spec.name.replace(".", "_"), []).append(offered)
-    clashing = [group for group in owners.values() if len(group) > 1]
-    refused: set[PluginInfo] = set()
-    for group in clashing:
-        names = " and ".join(f"{o.spec.name!r} of {o.plugin.distribution} {o.plugin.version}" for o in group)
-        for plugin in {offered.plugin for offered in group} - refused:
-            refused.add(plugin)
-            found.refused.append(Refusal(plugin, "NAME_CLASH", f"model names clash: {names}; {_way_out(group)}"))
-    found.models = [offered for offered in found.models if offered.plugin not in refused]
-
-
-def _way_out(group: list[OfferedModel]) -> str:
-    distribution, *others = {offered.plugin.distribution for offered in group}
-    return "uninstall or deny one" if others else f"{distribution} offers the name twice; rename one of its models"
-
-
 @contextlib.contextmanager
 def _guarded(info: PluginInfo, code: str, what: str) -> Iterator[None]:
     """Turn whatever the plugin raises, SystemExit included, into a refusal; the traceback goes to the log."""
@@ -189,8 +222,7 @@ def _guarded(info: PluginInfo, code: str, what: str) -> Iterator[None]:
     except PluginRefused:
         raise
     except BaseException as error:
-        # Ctrl-C arrives on the main thread alone; elsewhere it is the plugin that raises it.
-        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+        if _is_from_terminal(error):
             raise
         log.warning("plugin %s %s", info.distribution, what, exc_info=error, extra={"plugin": info.distribution})
         if tool := barred_tool(error):
@@ -200,3 +232,9 @@ def _guarded(info: PluginInfo, code: str, what: str) -> Iterator[None]:
                 "move the import into build or train, or make build an import string",
             ) from error
         raise PluginRefused(code, f"{info.distribution} {what}: {summary(error)}") from error
+
+
+def _is_from_terminal(error: BaseException) -> bool:
+    """Whether it is Ctrl-C: it arrives on the main thread, unless it is ignored. Any other one the plugin raised."""
+    arrives = threading.current_thread() is threading.main_thread()
+    return isinstance(error, KeyboardInterrupt) and arrives and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN

@@ -1,22 +1,21 @@
 """ListModels and GetModel: the catalog as wire messages."""
 
 from collections.abc import Iterable
-from typing import TypeVar
 
-from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from mercato.v1 import catalog_pb2
 from mercato_server.contract.call import Call
 from mercato_server.contract.certificate import Certificate
 from mercato_server.contract.plugin import PluginInfo, Refusal
-from mercato_server.errors import InvalidRequest
+from mercato_server.contract.state import State
 from mercato_server.rpc.access import ANY, Access
+from mercato_server.rpc.interceptor import Handler
 from mercato_server.rpc.signature import signature_message
-from mercato_server.rpc.wire import FLAT, check_field_count
+from mercato_server.rpc.wire import parsed
 from mercato_server.serving.catalog import Catalog, Version
 
-Asked = TypeVar("Asked", catalog_pb2.ListModelsRequest, catalog_pb2.GetModelRequest)
+CATALOG = catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"].full_name
 
 _KINDS = {
     "source": catalog_pb2.CERTIFICATE_KIND_SOURCE,
@@ -33,9 +32,13 @@ class CatalogMethods:
         self._access = access
         self._max_fields = max_fields
 
+    def unary(self) -> dict[str, Handler]:
+        """The methods by name."""
+        return {"ListModels": self.list_models, "GetModel": self.get_model}
+
     async def list_models(self, call: Call) -> bytes:
         """Every model the caller may see, and to those who may see all also the refused plugins."""
-        self._parsed(catalog_pb2.ListModelsRequest, call.request)
+        parsed(catalog_pb2.ListModelsRequest, call.request, self._max_fields)
         names = [name for name in sorted(self._catalog.models) if self._access.sees(call, name)]
         refused = self._catalog.refused if self._access.sees(call, ANY) else ()
         response = catalog_pb2.ListModelsResponse(
@@ -46,7 +49,7 @@ class CatalogMethods:
 
     async def get_model(self, call: Call) -> bytes:
         """One model; all its versions, or the one that the reference names."""
-        reference = self._parsed(catalog_pb2.GetModelRequest, call.request).model
+        reference = parsed(catalog_pb2.GetModelRequest, call.request, self._max_fields).model
         self._access.check_model(call, reference.name)
         call.model = reference.name if reference.name in self._catalog.models else ""
         selector = reference.WhichOneof("selector")
@@ -58,19 +61,12 @@ class CatalogMethods:
             versions = [self._catalog.find(reference.name, label=reference.label)]
         return catalog_pb2.GetModelResponse(model=self._model(reference.name, versions)).SerializeToString()
 
-    def _parsed(self, kind: type[Asked], data: bytes) -> Asked:
-        check_field_count(data, FLAT, self._max_fields)
-        try:
-            return kind.FromString(data)
-        except DecodeError:
-            raise InvalidRequest.of("request", f"the bytes are not a valid {kind.__name__}") from None
-
     def _model(self, name: str, versions: Iterable[Version]) -> catalog_pb2.Model:
         ordered = sorted(versions, key=lambda version: -version.number)
         newest = ordered[0]
         return catalog_pb2.Model(
             name=name,
-            plugin=_plugin(newest.plugin),
+            plugin=plugin_message(newest.plugin),
             doc=newest.spec.doc,
             license=newest.spec.license,
             languages=newest.spec.languages,
@@ -83,14 +79,15 @@ def _version(version: Version) -> catalog_pb2.ModelVersion:
     status = version.status
     return catalog_pb2.ModelVersion(
         version=version.number,
-        state=catalog_pb2.ModelState.Value(f"MODEL_STATE_{status.state.value}"),
+        state=state_number(status.state),
         reason=status.reason,
-        since=_timestamp(status.since),
+        since=timestamp(status.since),
         digest=version.digest,
         signature=signature_message(version.spec, version.fingerprint),
         certificate=_certificate(version.certificate) if version.certificate else None,
         providers=version.providers,
         max_rows=version.spec.batch.max_rows,
+        memory_bytes=version.nbytes,
     )
 
 
@@ -106,25 +103,32 @@ def _certificate(certificate: Certificate) -> catalog_pb2.Certificate:
         opset=certificate.opset,
         provider=certificate.provider,
         tools=certificate.tools,
-        created=_timestamp(certificate.created),
+        created=timestamp(certificate.created),
         checks=certificate.checks,
     )
 
 
-def _plugin(info: PluginInfo) -> catalog_pb2.Plugin:
+def state_number(state: State) -> "catalog_pb2.ModelState.ValueType":
+    """A state on the wire."""
+    return catalog_pb2.ModelState.Value(f"MODEL_STATE_{state.value}")
+
+
+def plugin_message(info: PluginInfo) -> catalog_pb2.Plugin:
+    """A distribution on the wire."""
     return catalog_pb2.Plugin(distribution=info.distribution, version=info.version)
 
 
 def _refused(refusal: Refusal) -> catalog_pb2.RefusedPlugin:
     return catalog_pb2.RefusedPlugin(
-        plugin=_plugin(refusal.plugin),
+        plugin=plugin_message(refusal.plugin),
         entry_point=refusal.plugin.entry_point,
         code=refusal.code,
         reason=refusal.reason,
     )
 
 
-def _timestamp(seconds: float) -> Timestamp:
+def timestamp(seconds: float) -> Timestamp:
+    """A second in Unix time on the wire."""
     stamp = Timestamp()
     stamp.FromNanoseconds(round(seconds * 1e9))
     return stamp

@@ -6,7 +6,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
-from typing import Any, NoReturn, TypeAlias
+from functools import partial
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
@@ -19,9 +20,12 @@ from mercato_server.rpc.observation import Observation
 from mercato_server.rpc.status import to_status
 
 Handler = Callable[[Call], Awaitable[bytes]]
+Send = Callable[[bytes], Awaitable[None]]
+TellingHandler = Callable[[Call, Send], Awaitable[None]]
 StreamHandler = Callable[[StreamCall], Awaitable[None]]
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Admit = Callable[[Context], None]
+Answer = TypeVar("Answer")
 PrincipalsOf = Callable[[Context], tuple[str, ...]]
 
 # Of the caller's metadata, what handlers may see.
@@ -53,25 +57,18 @@ class Guard:
 
         async def guarded(request: bytes | None, context: Context) -> bytes:
             call = self._call(method, request or b"", context)
-            self._observation.begin(call)
-            try:
-                self._access.check_method(call)
-                if request is None:
-                    raise _no_message()
-                answer = await handler(call)
-            except asyncio.CancelledError:
-                self._observation.end(call, _why_cancelled(call))
-                raise
-            except Exception as error:
-                call.request_id = call.request_id or _id_of_refused(call)
-                status = to_status(error, call.request_id, call.model)
-                # Before the caller learns of it, so that what is recorded is there once there is an answer.
-                self._observation.end(call, status[0].name)
-                await context.abort(*status)
-            self._observation.end(call, "OK")
-            return answer
+            return await self._answered(call, context, request is not None, partial(handler, call))
 
         return grpc.stream_unary_rpc_method_handler(self._reading(guarded))
+
+    def telling(self, method: str, handler: TellingHandler) -> grpc.RpcMethodHandler[Any, Any]:
+        """One of our own methods that answers one request with many messages; the same on the wire as a stream."""
+
+        async def guarded(request: bytes | None, context: Context) -> None:
+            call = self._call(method, request or b"", context)
+            await self._answered(call, context, request is not None, partial(handler, call, context.write))
+
+        return grpc.stream_stream_rpc_method_handler(self._reading(guarded))
 
     def stream(self, method: str, handler: StreamHandler) -> grpc.RpcMethodHandler[Any, Any]:
         """A bidirectional method of our own; the handler observes what happens inside the stream."""
@@ -111,6 +108,28 @@ class Guard:
         if handler.unary_stream:
             return grpc.unary_stream_rpc_method_handler(_guarded_unary(admit, handler.unary_stream), parse, serialize)
         return grpc.stream_stream_rpc_method_handler(_guarded_stream(admit, handler.stream_stream), parse, serialize)
+
+    async def _answered(
+        self, call: Call, context: Context, is_whole: bool, run: Callable[[], Awaitable[Answer]]
+    ) -> Answer:
+        """What `run` gives, observed; what it raises ends the call with a status."""
+        self._observation.begin(call)
+        try:
+            self._access.check_method(call)
+            if not is_whole:
+                raise _no_message()
+            answer = await run()
+        except asyncio.CancelledError:
+            self._observation.end(call, _why_cancelled(call))
+            raise
+        except Exception as error:
+            call.request_id = call.request_id or _id_of_refused(call)
+            status = to_status(error, call.request_id, call.model)
+            # Before the caller learns of it, so that what is recorded is there once there is an answer.
+            self._observation.end(call, status[0].name)
+            await context.abort(*status)
+        self._observation.end(call, "OK")
+        return answer
 
     def _reading(self, behaviour: Any) -> Any:
         """Read as a stream: grpc.aio never answers a unary call that ends before its message does.

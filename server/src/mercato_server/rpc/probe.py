@@ -4,7 +4,7 @@ from mercato_server.rpc import port
 from mercato_server.rpc.core import Server
 from mercato_server.rpc.health import Health
 from mercato_server.rpc.interceptor import Guard
-from mercato_server.rpc.libraries import HEALTH, health_methods
+from mercato_server.rpc.methods import Methods
 
 # A probe asks with the name of a model at most.
 MAX_MESSAGE_BYTES = 4096
@@ -15,11 +15,7 @@ class ProbeServer:
 
     def __init__(self, health: Health, guard: Guard) -> None:
         self._server = Server(port.options(MAX_MESSAGE_BYTES))
-        handlers = {
-            name: guard.library(f"{HEALTH}/{name}", method, is_open=True)
-            for name, method in health_methods(health).items()
-        }
-        self._server.add_registered_method_handlers(HEALTH, handlers)
+        Methods(self._server, guard).add_health(health)
 
     async def start(self, address: str) -> int:
         """Bind `host:port` (port 0 lets the system choose) and serve; gives the port. Raises ConfigError."""

@@ -1,23 +1,15 @@
 """The grpc.aio server of the data port: its methods, start and drain."""
 
-# grpc's classes are generic in their stubs only, so annotations must stay unevaluated.
-from __future__ import annotations
-
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import grpc
-import grpc.aio
-
-from mercato.v1 import catalog_pb2, prediction_pb2
+from mercato.v1 import prediction_pb2
 from mercato_server.rpc import port
 from mercato_server.rpc.access import Access
-from mercato_server.rpc.catalog import CatalogMethods
+from mercato_server.rpc.catalog import CATALOG, CatalogMethods
 from mercato_server.rpc.core import Server
 from mercato_server.rpc.health import Health
-from mercato_server.rpc.interceptor import Guard, Handler, nobody
-from mercato_server.rpc.libraries import HEALTH, REFLECTION, health_methods, reflection_methods
+from mercato_server.rpc.interceptor import Guard, nobody
+from mercato_server.rpc.methods import Methods
 from mercato_server.rpc.observation import Observation
 from mercato_server.rpc.prediction import Prediction
 from mercato_server.rpc.probe import ProbeServer
@@ -26,7 +18,6 @@ from mercato_server.rpc.tls import Certificates, principals
 from mercato_server.serving.catalog import Catalog
 
 PREDICTION = prediction_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name
-CATALOG = catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"].full_name
 
 
 @dataclass(frozen=True)
@@ -59,7 +50,6 @@ class DataServer:
         certificates: Certificates | None = None,
     ) -> None:
         self.health = Health()
-        self.methods: set[str] = set()
         self._certificates = certificates
         self._server = Server(port.options(limits.message_bytes, limits.connection_age))
         asks_callers = certificates is not None and certificates.asks_callers
@@ -68,13 +58,14 @@ class DataServer:
         self._streams = PredictStream(
             self._prediction, observation, max_fields=limits.fields, default_deadline=limits.default_deadline
         )
-        methods = CatalogMethods(catalog, access, limits.fields)
-        self._register_unary(PREDICTION, {"Predict": self._prediction.predict})
-        self._register_unary(CATALOG, {"ListModels": methods.list_models, "GetModel": methods.get_model})
-        name = "PredictStream"
-        stream = self._guard.stream(f"{PREDICTION}/{name}", self._streams.predict_stream)
-        self._register(PREDICTION, {name: stream})
-        self._register_libraries()
+        methods = Methods(self._server, self._guard)
+        methods.add(
+            PREDICTION, {"Predict": self._prediction.predict}, streams={"PredictStream": self._streams.predict_stream}
+        )
+        methods.add(CATALOG, CatalogMethods(catalog, access, limits.fields).unary())
+        methods.add_health(self.health)
+        methods.add_reflection(PREDICTION, CATALOG)
+        self.methods = methods.names
         access.check_rows(self.methods)
 
     async def start(self, address: str) -> int:
@@ -100,20 +91,3 @@ class DataServer:
         """Refuse new calls, give running ones `grace` seconds, end."""
         self._streams.shut()
         await self._server.stop(grace)
-
-    def _register_unary(self, service: str, methods: Mapping[str, Handler]) -> None:
-        self._register(
-            service, {name: self._guard.unary(f"{service}/{name}", method) for name, method in methods.items()}
-        )
-
-    def _register(self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
-        self.methods |= {f"{service}/{name}" for name in handlers}
-        self._server.add_registered_method_handlers(service, dict(handlers))
-
-    def _register_libraries(self) -> None:
-        """Health, open to every caller: probes must never be locked out; and reflection."""
-        library = self._guard.library
-        health = health_methods(self.health)
-        reflection = reflection_methods((PREDICTION, CATALOG, HEALTH, REFLECTION))
-        self._register(HEALTH, {n: library(f"{HEALTH}/{n}", m, is_open=True) for n, m in health.items()})
-        self._register(REFLECTION, {n: library(f"{REFLECTION}/{n}", m) for n, m in reflection.items()})

@@ -75,6 +75,7 @@ class ProcessHost:
         self._answer: asyncio.Future[tuple[int, bytes]] | None = None
         self._dump = -1
         self._why = ""
+        self._has_started = False
         self._is_closing = False
 
     @property
@@ -90,7 +91,9 @@ class ProcessHost:
         """
         try:
             await self._spawn()
-            return self._offers(*await self._import())
+            offers = self._offers(*await self._import())
+            self._has_started = True
+            return offers
         except BaseException:
             await self.close()
             raise
@@ -134,15 +137,20 @@ class ProcessHost:
         if self._process is None:
             return
         self._hang_up()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(EXIT_SECONDS if not self._why else 0):
-                await asyncio.shield(self._waiting)
-        self._signal(signal.SIGKILL)
+        # One that has not answered its start yet may be busy for good.
+        await asyncio.wait([self._waiting], timeout=EXIT_SECONDS if self._has_started else 0)
+        if not self._waiting.done():
+            self._signal(signal.SIGKILL)
         await self._waiting
 
     def hangs(self, why: str) -> None:
         """End a process that does not answer; `why` completes "the worker ..."."""
         self._later(self._end_hanging(why))
+
+    async def ending(self) -> str:
+        """How a process ended whose lines have closed: they close a moment before its end is known."""
+        await asyncio.wait([self._waiting], timeout=DEAF_SECONDS)
+        return self._why or "ended"
 
     def forget(self, lane: ProcessLane) -> None:
         """A lane has closed."""

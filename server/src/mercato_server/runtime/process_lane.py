@@ -39,6 +39,9 @@ class Owner(Protocol):
     def hangs(self, why: str) -> None:
         """End the process, which does not answer."""
 
+    async def ending(self) -> str:
+        """How the process, whose line has closed, ended."""
+
     def forget(self, lane: "ProcessLane") -> None:
         """The lane has closed."""
 
@@ -118,7 +121,8 @@ class ProcessLane:
             async with asyncio.timeout(self._load_timeout):
                 return await self._ask(kind)
         except WorkerCrashed:
-            raise LoadFailed(f"the worker ended while {what} {self._model} was under way") from None
+            how = await self._owner.ending()
+            raise LoadFailed(f"the worker {how} while {what} {self._model} was under way") from None
         except TimeoutError:
             took = f"{what} {self._model} took longer than {self._load_timeout:g} s"
             self._owner.hangs(f"was ended: {took}")

@@ -1,18 +1,26 @@
-"""Which execution provider runs the graphs: what was asked for, proven by a session that ran."""
+"""Which execution provider runs the graphs: what was asked for, proven by a session that ran.
+
+As a program it is that proof: `python -m mercato_server.runtime.providers cuda` writes why there is none, "" if it ran.
+"""
 
 import ctypes
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
 import numpy as np
-import onnxruntime as ort
 
 from mercato_server.errors import ProviderUnavailable
 
 ProviderChoice = Literal["auto", "cpu", "cuda", "tensorrt"]
 
 ORT_NAMES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
+
+# Longer than the slowest start of a driver and its libraries.
+PROBE_SECONDS = 60.0
 
 # y = x + x over one float: the smallest graph that shows whether a provider computes.
 _PROBE = bytes.fromhex(
@@ -33,17 +41,17 @@ class Provider:
     falls_back: bool = False
 
 
-def choose(choice: ProviderChoice) -> Provider:
-    """Settle the choice once per process.
+def choose(choice: ProviderChoice, *, apart: bool = False) -> Provider:
+    """Settle the choice once per process; `apart` keeps onnxruntime out of this one.
 
     Raises ProviderUnavailable when `cuda` or `tensorrt` was asked for and does not come up; `auto`
     falls back to the CPU and says why.
     """
     refuse_two_wheels()
     if choice == "auto":
-        reason = _missing("cuda")
+        reason = _missing("cuda", apart)
         return Provider("cpu", f"auto fell back to cpu: {reason}") if reason else Provider("cuda", falls_back=True)
-    if choice != "cpu" and (reason := _missing(choice)):
+    if choice != "cpu" and (reason := _missing(choice, apart)):
         raise ProviderUnavailable(f"provider {choice!r} does not come up: {reason}; use 'auto' or 'cpu', or mend it")
     return Provider(choice)
 
@@ -63,19 +71,40 @@ def session_providers(name: str) -> list[str]:
     return [ORT_NAMES[provider] for provider in order[name]]
 
 
-def _missing(name: Literal["cuda", "tensorrt"]) -> str:
+def preload() -> None:
+    """Bring the libraries that a GPU's sessions need into this process, from the wheels that hold them."""
+    import onnxruntime as ort
+
+    if hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()
+
+
+def _missing(name: Literal["cuda", "tensorrt"], apart: bool = False) -> str:
     """Why the provider cannot be used, or "" when a probe session ran on it."""
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:
         return "there is no NVIDIA driver (libcuda.so.1 cannot be loaded)"
-    if hasattr(ort, "preload_dlls"):
-        ort.preload_dlls()
-    return _probe(name)
+    return _probe_apart(name) if apart else _probe(name)
+
+
+def _probe_apart(name: str) -> str:
+    """The probe in a process of its own, which costs its start but leaves nothing behind in this one."""
+    command = [sys.executable, "-P", "-m", __name__, name]
+    try:
+        ended = subprocess.run(  # noqa: S603 - this interpreter and this module
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=PROBE_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return f"a probe session took longer than {PROBE_SECONDS:g} s"
+    return f"a probe session ended with code {ended.returncode}" if ended.returncode else ended.stdout.decode()
 
 
 def _probe(name: str) -> str:
+    import onnxruntime as ort
+
     try:
+        preload()
         session = ort.InferenceSession(_PROBE, providers=session_providers(name), enable_fallback=0)
         if session.get_providers()[0] != ORT_NAMES[name]:
             return "onnxruntime could not create it (its libraries are missing or no device answers)"
@@ -90,3 +119,13 @@ def _installed(distribution: str) -> str:
         return version(distribution)
     except PackageNotFoundError:
         return ""
+
+
+def _main(name: str) -> None:
+    answer = os.dup(1)
+    os.dup2(2, 1)  # onnxruntime prints on it
+    os.write(answer, _probe(name).encode())
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1])

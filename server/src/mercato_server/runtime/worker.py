@@ -23,6 +23,7 @@ from mercato_server.contract.summary import summary
 from mercato_server.errors import InvalidRequest, LoadFailed, PluginFault
 from mercato_server.runtime import examples
 from mercato_server.runtime.bounds import Bounds
+from mercato_server.runtime.memory import Growth, give_back
 from mercato_server.runtime.runs import GuardedRunner
 from mercato_server.runtime.session import Session, open_session
 
@@ -59,6 +60,12 @@ class Worker:
         self._graphs = artifact.spec.graphs
         self._bounds = Bounds(artifact.spec)
         self._sessions: dict[str, Session] = {}
+        self._growth = Growth()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes by which the process grew in `load` and `warm`; 0 before them, and where it cannot be measured."""
+        return self._growth.nbytes
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -66,30 +73,17 @@ class Worker:
         return tuple(dict.fromkeys(name for session in self._sessions.values() for name in session.providers))
 
     def load(self) -> None:
-        """Open the sessions and call the plugin's `load`. Raises LoadFailed or ProviderUnavailable."""
-        for name in self._graphs:
-            self._sessions[name] = open_session(
-                self._artifact.graph(name), provider=self._provider, threads=self._threads
-            )
-        try:
-            self._model.load(LoadedFiles(self._artifact.files, self._spec.version, self._settings))
-        except BaseException as error:  # as in `run`
-            log.error("model %s: load raised", self._spec.name, exc_info=error, extra=self._named())
-            raise LoadFailed(f"load of {self._spec.name} raised {summary(error)}") from error
+        """Open the sessions and call the plugin's `load`, after any other load of this process.
+
+        Raises LoadFailed or ProviderUnavailable.
+        """
+        with self._growth.measured():
+            self._load()
 
     def warm(self) -> None:
         """Run the author's examples one by one, and a full batch of the first. Raises LoadFailed."""
-        given = examples.thaw((self._artifact.folder / "examples.json").read_bytes())
-        batches = [examples.batch_of(self._spec, example) for example in given]
-        full = [_repeated(batch, self._spec.batch.max_rows) for batch in batches[:1]]
-        for joined in (*map(_joined, batches), *full):
-            try:
-                rejected = self.run(joined).rejected
-            except (PluginFault, InvalidRequest) as error:
-                raise LoadFailed(f"warm-up of {self._spec.name}: {error.message}") from error
-            if len(rejected) == joined.rows:
-                field, why = rejected[0]
-                raise LoadFailed(f"warm-up of {self._spec.name}: all rows of an example were rejected: {field}: {why}")
+        with self._growth.measured():
+            self._warm()
 
     def run(self, joined: JoinedBatch) -> BatchResult:
         """Compute one batch; rows that the plugin refuses are in `rejected`.
@@ -117,6 +111,31 @@ class Worker:
     def close(self) -> None:
         """Let go of the sessions, so that every later run fails; what the plugin keeps lives as long as the worker."""
         self._sessions.clear()
+        give_back()
+
+    def _load(self) -> None:
+        for name in self._graphs:
+            self._sessions[name] = open_session(
+                self._artifact.graph(name), provider=self._provider, threads=self._threads
+            )
+        try:
+            self._model.load(LoadedFiles(self._artifact.files, self._spec.version, self._settings))
+        except BaseException as error:  # as in `run`
+            log.error("model %s: load raised", self._spec.name, exc_info=error, extra=self._named())
+            raise LoadFailed(f"load of {self._spec.name} raised {summary(error)}") from error
+
+    def _warm(self) -> None:
+        given = examples.thaw((self._artifact.folder / "examples.json").read_bytes())
+        batches = [examples.batch_of(self._spec, example) for example in given]
+        full = [_repeated(batch, self._spec.batch.max_rows) for batch in batches[:1]]
+        for joined in (*map(_joined, batches), *full):
+            try:
+                rejected = self.run(joined).rejected
+            except (PluginFault, InvalidRequest) as error:
+                raise LoadFailed(f"warm-up of {self._spec.name}: {error.message}") from error
+            if len(rejected) == joined.rows:
+                field, why = rejected[0]
+                raise LoadFailed(f"warm-up of {self._spec.name}: all rows of an example were rejected: {field}: {why}")
 
     def _run_once(self, joined: JoinedBatch) -> BatchResult:
         batch = _batch(joined, self._spec.inputs)

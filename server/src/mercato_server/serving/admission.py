@@ -6,7 +6,11 @@ from mercato_server.errors import Overloaded
 
 
 class Admission:
-    """Permits of one model, counted in requests and bytes; taken on entry, given back on the answer."""
+    """Permits of one model, counted in requests and bytes; taken on entry, given back on the answer.
+
+    Limits and counts are one front's share of the model's: fronts know nothing of each other, and whoever starts
+    several divides the limits among them.
+    """
 
     def __init__(self, model: str, *, max_requests: int, max_bytes: int) -> None:
         self._model = model

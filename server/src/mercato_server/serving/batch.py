@@ -40,7 +40,7 @@ def split(
 ) -> list[Answer | RequestError]:
     """Each request's rows with its receipt, or its error when the plugin refused one of them.
 
-    `started_ns` is when the batch left the queue.
+    `started_ns` is when the batch began to run, as far as the queue can tell.
 
     Raises PluginFault when an output has another number of rows than the batch.
     """

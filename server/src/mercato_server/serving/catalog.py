@@ -1,5 +1,6 @@
 """The catalog: which versions of which models there are, in what state, and how a name finds one."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -8,20 +9,22 @@ from mercato_plugin.frozen import schema_fingerprint
 from mercato_server.contract.certificate import Certificate
 from mercato_server.contract.plugin import PluginInfo, Refusal
 from mercato_server.contract.state import STARTING, State, Status
-from mercato_server.errors import Draining, ModelFailed, ModelNotReady, NotFound
+from mercato_server.errors import Draining, InvalidRequest, LabelRefused, ModelFailed, ModelNotReady, NotFound
 from mercato_server.serving.admission import Admission
 from mercato_server.serving.batcher import Batcher
 
 Listener = Callable[["Version"], None]
 
 MAX_SHOWN = 80
+_LABEL = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 @dataclass(eq=False)
 class Version:
     """One version of one model. Digest and certificate are set on LOADING, the serving parts before AVAILABLE.
 
-    `default_deadline`, in seconds, holds for callers that set none; None is the data port's own.
+    `default_deadline`, in seconds, holds for callers that set none; None is the data port's own. `nbytes` is the
+    memory that it was measured to take while it is loaded, else 0.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Version:
     batcher: Batcher | None = None
     admission: Admission | None = None
     default_deadline: float | None = None
+    nbytes: int = 0
     fingerprint: str = ""
 
     def __post_init__(self) -> None:
@@ -57,7 +61,7 @@ class Catalog:
     draining: bool = False
 
     def add(self, version: Version) -> Version:
-        """Enter a new version in state DISCOVERED."""
+        """Enter a version; one of its name and number that was there is replaced in the same step."""
         self.models.setdefault(version.name, {})[version.number] = version
         self._tell(version)
         return version
@@ -66,6 +70,25 @@ class Catalog:
         """Move a version on. Raises ValueError on a step that is not legal."""
         version.status = version.status.to(state, reason)
         self._tell(version)
+
+    def set_label(self, name: str, label: str, number: int | None) -> Mapping[str, int]:
+        """Move a label to an AVAILABLE version, or take it away for None; gives all labels of the model.
+
+        Raises NotFound, InvalidRequest for what is no label, or LabelRefused.
+        """
+        if not _LABEL.fullmatch(label):
+            text = f"got {shown(label)}, expected at most 64 lower-case letters, digits and _, a letter first"
+            raise InvalidRequest.of("label", text, model=name)
+        if number is None:
+            self._number(name, label)
+            del self.labels[name][label]
+        else:
+            status = self.find(name, number).status
+            if status.state is not State.AVAILABLE:
+                text = f"model {name!r} version {number} is {status.state.value}; labels move to AVAILABLE versions"
+                raise LabelRefused(text, model=name)
+            self.labels.setdefault(name, {})[label] = number
+        return self.labels[name]
 
     def versions(self) -> list[Version]:
         """Every version, ordered by model name, newest first."""
@@ -107,12 +130,17 @@ class Catalog:
             raise ModelNotReady(f"{where} is {status.state.value}; retry when it is AVAILABLE", model=name)
         raise ModelFailed(f"{where} failed{why}", model=name)
 
-    def _labelled(self, name: str, label: str) -> Version:
-        labels, versions = self.labels.get(name, {}), self.models[name]
+    def _number(self, name: str, label: str) -> int:
+        """What a label of a model means."""
+        self.model(name)
+        labels = self.labels.get(name, {})
         if label not in labels:
             have = ", ".join(sorted(labels)) or "none"
             raise NotFound(f"model {name!r} has no label {shown(label)}; it has {have}", model=name)
-        number = labels[label]
+        return labels[label]
+
+    def _labelled(self, name: str, label: str) -> Version:
+        number, versions = self._number(name, label), self.models[name]
         if number not in versions:
             text = f"label {shown(label)} of model {name!r} means version {number}; it has {_numbers(versions)}"
             raise NotFound(text, model=name)

@@ -45,9 +45,13 @@ class Request:
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A request in the queue, with the future that its caller waits on; `since` is in nanoseconds."""
+    """A request in the queue, with the future that its caller waits on.
+
+    `since` is in nanoseconds; `place` counts arrivals, so that what returns to the queue stands where it stood.
+    """
 
     request: Request
     future: "asyncio.Future[Answer]"
     since: int
     alone: bool = False
+    place: int = 0

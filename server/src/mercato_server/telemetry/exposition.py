@@ -74,6 +74,7 @@ class Collected(Collector):
         yield from self._of_requests()
         yield from _of_batches([(model, model.load) for model in facts.models if model.load])
         yield from _of_models(facts)
+        yield from _of_workers(facts)
         yield _gauge(metrics.PLUGINS_REFUSED, [(refused, 1) for refused in facts.refused])
         yield _counter(metrics.EXPORTS_FAILED, [((), facts.exports_failed)])
         yield _gauge(metrics.STREAMS_OPEN, [((), facts.streams)])
@@ -108,7 +109,16 @@ def _of_models(facts: Facts) -> Iterator[Family]:
     yield _gauge(metrics.MODEL_STATE, states)
     yield _gauge(metrics.MODEL_STATE_SINCE, [(name, model.since) for name, model in named])
     yield _gauge(metrics.MODEL_INFO, infos)
+    yield _gauge(metrics.MODEL_MEMORY, [(name, model.nbytes) for name, model in named if model.nbytes])
     yield _gauge(metrics.EXPORTS_RUNNING, [((), sum(model.state == "EXPORTING" for model in facts.models))])
+
+
+def _of_workers(facts: Facts) -> Iterator[Family]:
+    workers = facts.workers
+    yield _gauge(metrics.WORKERS, [((worker.plugin, worker.isolation), worker.is_alive) for worker in workers])
+    yield _gauge(metrics.WORKER_MEMORY, [((worker.plugin,), worker.nbytes) for worker in workers if worker.is_alive])
+    yield _counter(metrics.WORKER_RESTARTS, [((worker.plugin,), worker.restarts) for worker in workers])
+    yield _gauge(metrics.MEMORY_LIMIT, [] if facts.memory_limit is None else [((), facts.memory_limit)])
 
 
 def _family(metric: Metric) -> Family:

@@ -18,7 +18,10 @@ class Load:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """One model version. `since` is in wall-clock seconds; `load` is None before it can serve."""
+    """One model version. `since` is in wall-clock seconds; `load` is None before it can serve.
+
+    `nbytes` is the memory that it was measured to take, 0 until then.
+    """
 
     model: str
     version: int
@@ -29,13 +32,29 @@ class ModelFacts:
     state: str
     since: float
     load: Load | None
+    nbytes: int = 0
+
+
+@dataclass(frozen=True)
+class WorkerSample:
+    """One plugin's worker. `nbytes` is the resident memory of its process, `restarts` counts since the server started.
+
+    `is_alive` does not hold while the worker is about to be started again, nor after it was given up.
+    """
+
+    plugin: str
+    isolation: str
+    is_alive: bool
+    nbytes: int
+    restarts: int
 
 
 @dataclass(frozen=True)
 class Facts:
     """The server. `refused` are pairs of plugin and reason code, `states` all states that a model may have.
 
-    `expiry` is that of the certificate in use, in Unix time, None without TLS.
+    `expiry` is that of the certificate in use, in Unix time, None without TLS. `workers` has each plugin once.
+    `memory_limit` is in bytes, None when there is none.
     """
 
     version: str
@@ -45,3 +64,5 @@ class Facts:
     exports_failed: int
     streams: int
     expiry: float | None = None
+    workers: Sequence[WorkerSample] = ()
+    memory_limit: int | None = None

@@ -55,6 +55,17 @@ MODEL_INFO = Metric(
     "1, with facts of the model version in its labels.",
     (*VERSION, "plugin", "plugin_version", "provider", "digest"),
 )
+MODEL_MEMORY = Metric(
+    "mercato_model_memory_bytes", "gauge", "Memory that loading and warming the version was measured to take.", VERSION
+)
+MEMORY_LIMIT = Metric("mercato_memory_limit_bytes", "gauge", "Most memory that all models together may take.")
+WORKERS = Metric("mercato_workers", "gauge", "1 for a plugin whose worker runs, else 0.", ("plugin", "isolation"))
+WORKER_MEMORY = Metric(
+    "mercato_worker_memory_bytes", "gauge", "Resident memory of the process that a plugin's worker is in.", ("plugin",)
+)
+WORKER_RESTARTS = Metric(
+    "mercato_worker_restarts_total", "counter", "Workers that ended by themselves and were started again.", ("plugin",)
+)
 PLUGINS_REFUSED = Metric("mercato_plugins_refused", "gauge", "1 for each plugin that was refused.", ("plugin", "code"))
 EXPORTS_RUNNING = Metric("mercato_exports_running", "gauge", "Models that are being exported.")
 EXPORTS_FAILED = Metric("mercato_exports_failed_total", "counter", "Exports that failed.")
@@ -66,8 +77,9 @@ SERVER_INFO = Metric("mercato_server_info", "gauge", "1, with the server's versi
 
 OWN = (
     REQUESTS, REQUEST_SECONDS, PHASE_SECONDS, BATCH_ROWS, BATCH_PADDING, BATCHES, BATCHES_FAILED, QUEUE_DEPTH,
-    REQUESTS_IN_FLIGHT, BYTES_IN_FLIGHT, MODEL_STATE, MODEL_STATE_SINCE, MODEL_INFO, PLUGINS_REFUSED,
-    EXPORTS_RUNNING, EXPORTS_FAILED, STREAMS_OPEN, CERTIFICATE_EXPIRY, SERVER_INFO,
+    REQUESTS_IN_FLIGHT, BYTES_IN_FLIGHT, MODEL_STATE, MODEL_STATE_SINCE, MODEL_INFO, MODEL_MEMORY, MEMORY_LIMIT,
+    WORKERS, WORKER_MEMORY, WORKER_RESTARTS, PLUGINS_REFUSED, EXPORTS_RUNNING, EXPORTS_FAILED, STREAMS_OPEN,
+    CERTIFICATE_EXPIRY, SERVER_INFO,
 )  # fmt: skip
 
 # Collected by the library, on Linux only.

@@ -11,6 +11,7 @@ GROUP = "mercato.commands"
 # What this project's own server adds, in its words, since asking its modules would import them.
 SERVER = "mercato-server"
 SHIPPED = {
+    "admin": "Load, unload and label models of a running server, drain it, or list its workers.",
     "certificate": "Print what was tried on an exported model and how far the graph was from its source.",
     "config": "Show the settings with their origin, the limits, or the settings file's schema.",
     "demo": "Export, serve and call pricing.linear and semantic.encoder, print answers, certificates and receipts.",

@@ -27,7 +27,7 @@ def show_model(model: Model) -> None:
     chosen = model.choose()
     if chosen and chosen.signature:
         _show_signature(chosen.signature)
-    columns = ("version", "state", "since", "providers", "certificate", "reason")
+    columns = ("version", "state", "since", "providers", "memory", "certificate", "reason")
     _show("Versions", columns, [_version(version) for version in model.versions])
 
 
@@ -136,7 +136,13 @@ def _parameter(parameter: Parameter) -> tuple[str, ...]:
 def _version(version: ModelVersion) -> tuple[str, ...]:
     since = version.since.strftime("%Y-%m-%d %H:%M:%S UTC") if version.since else ""
     certificate = certificate_text(version.certificate)
-    return str(version.version), version.state, since, ", ".join(version.providers), certificate, version.reason
+    providers, memory = ", ".join(version.providers), _mebibytes(version.memory_bytes)
+    return str(version.version), version.state, since, providers, memory, certificate, version.reason
+
+
+def _mebibytes(nbytes: int) -> str:
+    """Rounded up; empty where nothing was measured."""
+    return f"{-(-nbytes // 1024**2)} MiB" if nbytes else ""
 
 
 def _type_name(array: np.ndarray[Any, Any]) -> str:

@@ -1,0 +1,215 @@
+"""The workers as control keeps them: a post per worker, in which one host follows another, with a seat per version."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from mercato_server.contract.administration import LoadedModel, WorkerFacts
+from mercato_server.contract.artifact import Artifact
+from mercato_server.contract.host import Host, ModelLane, Placement
+from mercato_server.contract.plugin import Offer, PluginInfo
+from mercato_server.contract.state import State
+from mercato_server.control.crashes import Clock, CrashBudget, CrashLimits
+from mercato_server.errors import LoadFailed, StartupError
+from mercato_server.serving.catalog import Version
+
+HostOf = Callable[[PluginInfo], Host]
+"""From a plugin to a host of it that has not been started."""
+
+# States in which a version has nothing in its worker, and will not have anything.
+OUT = frozenset({State.FAILED, State.UNLOADED})
+
+TELLING_SECONDS = 1.0
+"""Longest wait for how a host that has ended did."""
+
+
+@dataclass(eq=False)
+class Seat:
+    """One version in a worker. `artifact` is known once there is one, `placement` and `lane` once it has been loaded.
+
+    `note` says why it does not run on a faster provider, `has_fallen` that its last worker ended while it was loaded
+    again.
+    """
+
+    version: Version
+    offer: Offer
+    artifact: Artifact | None = None
+    placement: Placement | None = None
+    lane: ModelLane | None = None
+    note: str = ""
+    has_fallen: bool = False
+
+    @property
+    def is_restartable(self) -> bool:
+        """Whether it has been loaded before, so that a worker that is started again loads it."""
+        return self.placement is not None and self.version.status.state in (State.AVAILABLE, State.WARMING)
+
+
+@dataclass
+class History:
+    """What has become of the workers of one distribution since the server started."""
+
+    restarts: int = 0
+    last_crash: str = ""
+
+
+class Post:
+    """The place of one worker. A host that ends on its own is followed by another one in the same place."""
+
+    def __init__(self, plugin: PluginInfo, host: Host, budget: CrashBudget, history: History) -> None:
+        self.plugin = plugin
+        self.host = host
+        self.budget = budget
+        self.seats: dict[Version, Seat] = {}
+        self.loading = asyncio.Lock()  # loads of one process are measured, so they are one after the other
+        self.started = 0.0
+        self.history = history
+        self.gone: StartupError | None = None
+        self.watching: asyncio.Task[None] | None = None
+        self._keys: dict[str, str] = {}
+        self._stands = asyncio.Event()
+        self._ending: asyncio.Future[str] | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    async def start(self) -> Sequence[Offer]:
+        """Start the host. Raises PluginRefused."""
+        offers = await self.host.start()
+        self.started = time.time()
+        self._keys = {offer.spec.name: offer.key for offer in offers}
+        self._ending = asyncio.ensure_future(self.host.ended())
+        self._stands.set()
+        return offers
+
+    async def standing(self) -> None:
+        """Return when its host runs. Raises what ended it when there will be none any more."""
+        if self.gone is None and self.has_ended:
+            if self.watching is None:
+                raise await self.ending()
+            self._stands.clear()  # whoever watches it may not have been told yet
+        await self._stands.wait()
+        if self.gone is not None:
+            raise self.gone
+
+    async def ended(self) -> str:
+        """Return when the host has ended on its own: why, for people."""
+        assert self._ending is not None, "a post is started first"
+        why = await self._ending
+        self.history.last_crash = why
+        self._stands.clear()
+        return why
+
+    async def ending(self) -> LoadFailed:
+        """What is told of a load in a host that has ended: how it did is known a moment after it has."""
+        assert self._ending is not None, "a post is started first"
+        await asyncio.wait([self._ending], timeout=TELLING_SECONDS)
+        is_known = self._ending.done() and not self._ending.cancelled()
+        why = self._ending.result() if is_known else self.history.last_crash or "has ended"
+        return LoadFailed(f"the worker of {self.plugin.distribution} {why}")
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the host has ended, also when nobody has been told yet."""
+        return self._ending is None or self._ending.done() or not self.host.memory()
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether any version has something in the worker, or is going to."""
+        return any(version.status.state not in OUT for version in self.seats)
+
+    def check_key(self, offer: Offer) -> None:
+        """Raise LoadFailed when the host has imported other code than the offer was made of."""
+        if self._keys.get(offer.spec.name) != offer.key:
+            raise LoadFailed(
+                f"the plugin changed on disk; load it with mercato admin load --plugin {self.plugin.distribution}"
+            )
+
+    def lane(self, seat: Seat, placement: Placement) -> ModelLane:
+        """A lane to a version in the host of now."""
+        return self.host.lane(seat.version.name, placement)
+
+    def unwatch(self) -> None:
+        """Leave it as it is when it ends."""
+        if self.watching is not None:
+            self.watching.cancel()
+
+    async def close(self, why: StartupError | None = None) -> None:
+        """End the host for good; whoever waits for it is told why. Closing again waits for the end."""
+        if self._closing is None:
+            self.gone = why or LoadFailed(f"the worker of {self.plugin.distribution} was ended")
+            self._stands.set()
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        self.unwatch()
+        if self._ending is not None:
+            self._ending.cancel()
+        await self.host.close()
+
+
+@dataclass
+class Roster:
+    """All posts. `isolation` says what kind of hosts `host_of` makes; inline ones import a plugin's code only once."""
+
+    host_of: HostOf
+    isolation: str = "process"
+    limits: CrashLimits = field(default_factory=CrashLimits)
+    clock: Clock = field(default_factory=Clock)
+    posts: list[Post] = field(default_factory=list)
+    _histories: dict[str, History] = field(default_factory=dict)
+    _first_keys: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def post(self, plugin: PluginInfo) -> Post:
+        """A post for a plugin whose host has not been started; `enter` it when it has."""
+        history = self._histories.setdefault(plugin.distribution, History())
+        return Post(plugin, self.host_of(plugin), CrashBudget(self.limits, self.clock.now), history)
+
+    def enter(self, post: Post) -> None:
+        """A worker of the server from now on."""
+        self.posts.append(post)
+
+    def seats(self) -> Iterator[tuple[Post, Seat]]:
+        """Every seat with its post."""
+        for post in self.posts.copy():
+            for seat in post.seats.copy().values():
+                yield post, seat
+
+    def seat_of(self, version: Version) -> tuple[Post, Seat] | None:
+        """Where a version sits."""
+        return next(((post, seat) for post, seat in self.seats() if seat.version is version), None)
+
+    async def leave(self, post: Post, version: Version) -> None:
+        """Take a version out; the worker ends when no other needs it, and is forgotten when nobody sits there."""
+        post.seats.pop(version, None)
+        if not post.is_needed:
+            await post.close()
+        if not post.seats and post in self.posts:
+            self.posts.remove(post)
+
+    def is_current(self, offers: Sequence[Offer]) -> bool:
+        """Whether these offers are of the code that their host runs; inline that is what was imported first."""
+        keys = {(offer.plugin.distribution, offer.spec.name): offer.key for offer in offers}
+        first = {name: self._first_keys.setdefault(name, key) for name, key in keys.items()}
+        return self.isolation != "inline" or first == keys
+
+    def facts(self) -> list[WorkerFacts]:
+        """Every worker, ordered by plugin; any thread may ask."""
+        posts = sorted(self.posts.copy(), key=lambda post: post.plugin.distribution)
+        return [self._facts(post) for post in posts]
+
+    def _facts(self, post: Post) -> WorkerFacts:
+        return WorkerFacts(
+            plugin=post.plugin,
+            isolation=self.isolation,
+            pid=0 if post.gone else post.host.pid,
+            started=post.started,
+            restarts=post.history.restarts,
+            last_crash=post.history.last_crash,
+            nbytes=0 if post.gone else post.host.memory(),
+            models=[_loaded(version) for version in post.seats.copy()],
+        )
+
+
+def _loaded(version: Version) -> LoadedModel:
+    return LoadedModel(version.name, version.number, version.status.state, version.nbytes)

@@ -1,0 +1,128 @@
+"""One load beside what serves: fresh workers, and one step in which their versions take the place of the old ones."""
+
+from collections.abc import Callable, Sequence
+
+from mercato_server.contract.administration import LoadStep
+from mercato_server.contract.plugin import Offer, PluginInfo
+from mercato_server.contract.state import State
+from mercato_server.control.discovery import refusal_for_names
+from mercato_server.control.lifecycle import Lifecycle, seated
+from mercato_server.control.loading import as_startup_error
+from mercato_server.control.posts import Post, Seat
+from mercato_server.errors import LoadFailed, LoadRefused, PluginRefused, StartupError
+from mercato_server.export.request import Progress
+from mercato_server.serving.catalog import Catalog, Version
+
+Tell = Callable[[LoadStep], None]
+
+
+class Reload:
+    """One load, to be closed whatever comes of it. Its versions are in the catalog only once all of them are ready."""
+
+    def __init__(self, catalog: Catalog, lifecycle: Lifecycle, tell: Tell) -> None:
+        self._catalog = catalog
+        self._lifecycle = lifecycle
+        self._roster = lifecycle.roster
+        self._tell = tell
+        self._posts: list[Post] = []
+
+    async def run(self, plugins: Sequence[PluginInfo], model: str) -> list[Version]:
+        """Load the plugins' models, or one of them, and give the versions that were replaced, still to be unloaded.
+
+        Raises LoadRefused; the catalog is as it was then.
+        """
+        for plugin in plugins:
+            await self._stand(plugin, model)
+        for post in self._posts:
+            for seat in post.seats.values():
+                await self._load(post, seat)
+        return await self._swap()
+
+    async def close(self) -> None:
+        """End the workers of it that do not serve."""
+        for post in self._posts:
+            await self._lifecycle.retirement.undo(post)
+
+    async def _stand(self, plugin: PluginInfo, model: str) -> None:
+        """Start a fresh worker, with a seat for each model that is to be loaded."""
+        post = self._roster.post(plugin)
+        self._posts.append(post)
+        try:
+            offers = await post.start()
+        except PluginRefused as error:
+            raise LoadRefused(str(error), model=model, reason=error.code) from error
+        wanted = [offer for offer in offers if not model or offer.spec.name == model]
+        self._check(plugin, offers, wanted, model)
+        for offer in wanted:
+            if (version := self._unchanged(offer)) is not None:
+                self._tell(LoadStep(version.name, version.number, State.AVAILABLE, digest=version.digest))
+            else:
+                seated(post, offer)
+
+    def _check(self, plugin: PluginInfo, offers: Sequence[Offer], wanted: Sequence[Offer], model: str) -> None:
+        if not wanted:
+            names = ", ".join(sorted(offer.spec.name for offer in offers))
+            text = f"{plugin.distribution} {plugin.version} does not offer model {model!r} any more; it offers {names}"
+            raise LoadRefused(text, model=model, reason=LoadFailed.reason)
+        if refusal := refusal_for_names(plugin, offers, self._catalog.versions()):
+            raise LoadRefused(refusal.reason, model=model, reason=refusal.code)
+        if not self._roster.is_current(offers):
+            text = (
+                f"the source of {plugin.distribution} changed on disk; code that runs inline is imported once: "
+                "restart the server, or serve with --isolation process"
+            )
+            raise LoadRefused(text, model=model, reason=LoadFailed.reason)
+
+    def _unchanged(self, offer: Offer) -> Version | None:
+        """The version that serves what is offered, if there is one."""
+        version = self._old(offer.spec.name, offer.spec.version)
+        if version is None or version.status.state is not State.AVAILABLE:
+            return None
+        found = self._roster.seat_of(version)
+        return version if found is not None and found[1].offer.key == offer.key else None
+
+    async def _load(self, post: Post, seat: Seat) -> None:
+        def on_progress(model: str, progress: Progress) -> None:
+            facts = (progress.step, progress.done, progress.total)
+            self._tell(LoadStep(model, seat.version.number, State.EXPORTING, *facts))
+
+        try:
+            await self._lifecycle.loader.load(post, seat, self._move, on_progress)
+        except Exception as error:
+            raise self._refused(seat.version, as_startup_error(error, seat.version)) from error
+
+    async def _swap(self) -> list[Version]:
+        """Put the new versions in the place of the old ones, in one turn of the loop; gives the old ones."""
+        posts = [post for post in self._posts if post.seats]
+        for post in posts:
+            if post.has_ended:
+                raise self._refused(next(iter(post.seats)), await post.ending())
+        replaced = [old for post in posts for seat in post.seats.values() if (old := self._put(seat)) is not None]
+        for post in posts:
+            self._roster.enter(post)
+            self._lifecycle.supervisor.follow(post)
+        loaded = {post.plugin.distribution for post in posts}
+        self._catalog.refused[:] = [r for r in self._catalog.refused if r.plugin.distribution not in loaded]
+        self._posts = [post for post in self._posts if not post.seats]
+        return replaced
+
+    def _put(self, seat: Seat) -> Version | None:
+        version = seat.version
+        old = self._old(version.name, version.number)
+        self._move(version, State.AVAILABLE, seat.note)
+        self._catalog.add(version)
+        if old is not None:
+            self._lifecycle.retirement.begin(old, "it was loaded anew")
+        return old
+
+    def _old(self, name: str, number: int) -> Version | None:
+        return self._catalog.models.get(name, {}).get(number)
+
+    def _move(self, version: Version, state: State, reason: str = "") -> None:
+        version.status = version.status.to(state, reason)
+        self._tell(LoadStep(version.name, version.number, state, digest=version.digest, reason=reason))
+
+    def _refused(self, version: Version, error: StartupError) -> LoadRefused:
+        self._move(version, State.FAILED, f"{error.reason}: {error}")
+        text = f"model {version.name!r} version {version.number} was not loaded: {error}; what served before serves on"
+        return LoadRefused(text, model=version.name, reason=error.reason)

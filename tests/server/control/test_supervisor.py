@@ -1,0 +1,237 @@
+"""Workers that crash: what is told meanwhile, when they are started again, and when no more."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from tests.server.control.stage import KILLED, NBYTES, Stage
+
+from mercato_server.contract.plugin import Offer
+from mercato_server.contract.state import State
+from mercato_server.errors import LoadFailed, ModelFailed, ModelNotReady, PluginRefused, WorkerCrashed
+
+
+async def crashed(stage: Stage, name: str = "mercato-tiny") -> float:
+    """Kill a distribution's worker; gives the pause before the next start."""
+    slept = len(stage.clock.slept)
+    stage.host(name).crash()
+    return await stage.clock.asleep(slept + 1)
+
+
+async def restarted(stage: Stage, *names: str) -> None:
+    stage.clock.advance(5)
+    for name in names:
+        await stage.until_state(name, State.AVAILABLE)
+
+
+async def test_a_crash_takes_a_model_out_until_its_worker_runs_again(stage: Stage) -> None:
+    await stage.up(stage.offer("shop.tiny"), stage.offer("shop.other"))
+    version = stage.version("shop.tiny")
+    parts = version.batcher, version.admission, version.digest
+    assert await crashed(stage) == pytest.approx(0.1)
+
+    assert version.status.state is State.LOADING
+    assert version.status.reason == f"the worker of mercato-tiny {KILLED} and is started again"
+    with pytest.raises(ModelNotReady, match="LOADING; retry"):
+        stage.catalog.resolve("shop.tiny")
+    assert await stage.ask("shop.other") == [[2, 2]]
+    assert len(stage.hosts) == 2 and stage.hosts[0].is_closed
+    assert stage.memory.used == NBYTES
+    await restarted(stage, "shop.tiny")
+
+    assert (version.batcher, version.admission, version.digest) == parts
+    assert await stage.ask("shop.tiny", 3) == [[6, 6]]
+    assert stage.states("shop.tiny")[-4:] == [State.AVAILABLE, State.LOADING, State.WARMING, State.AVAILABLE]
+    assert version.status.reason == "auto fell back" and stage.memory.used == 2 * NBYTES
+    [other, tiny] = stage.operator.workers()
+    assert (tiny.restarts, tiny.last_crash, tiny.pid) == (1, KILLED, stage.hosts[-1].pid)
+    assert (other.restarts, other.last_crash, [model.nbytes for model in other.models]) == (0, "", [NBYTES])
+
+
+async def test_what_is_in_flight_and_queued_fails_and_is_never_run_again(stage: Stage) -> None:
+    await stage.up(stage.offer("shop.tiny"))
+    gate = stage.hold("shop.tiny", "run")
+    running = stage.submit("shop.tiny")
+    await gate.here()
+    queued = stage.submit("shop.tiny")
+    await crashed(stage)
+    for future in (running, queued):
+        with pytest.raises(WorkerCrashed):
+            await future
+    stage.gates.clear()
+    await restarted(stage, "shop.tiny")
+    assert await stage.ask("shop.tiny") == [[2, 2]]
+
+
+async def test_the_budget_fails_its_models_with_the_reason_and_the_way_out(stage: Stage) -> None:
+    await stage.up(stage.offer("shop.tiny"), stage.offer("shop.other"))
+    assert await crashed(stage) == pytest.approx(0.1)
+    await restarted(stage, "shop.tiny")
+    assert await crashed(stage) == pytest.approx(0.2)
+    await restarted(stage, "shop.tiny")
+    stage.host("mercato-tiny").crash()
+    version = await stage.until_state("shop.tiny", State.FAILED)
+
+    assert version.status.reason == (
+        f"WORKER_CRASHED: the worker of mercato-tiny ended 3 times within 60 s, last: {KILLED}; "
+        "`mercato admin load --plugin mercato-tiny` tries again"
+    )
+    with pytest.raises(ModelFailed):
+        stage.catalog.resolve("shop.tiny")
+    assert await stage.ask("shop.other") == [[2, 2]]
+    await asyncio.sleep(0)
+    assert stage.memory.used == NBYTES and stage.host("mercato-tiny").is_closed
+    [_, tiny] = stage.operator.workers()
+    assert (tiny.pid, tiny.nbytes, tiny.restarts) == (0, 0, 2)
+
+
+async def test_crashes_far_apart_are_forgiven(stage: Stage) -> None:
+    await stage.up(stage.offer("shop.tiny"))
+    for _ in range(5):
+        assert await crashed(stage) == pytest.approx(0.1)
+        await restarted(stage, "shop.tiny")
+        stage.clock.advance(60)
+
+
+async def both(stage: Stage) -> tuple[Offer, Offer]:
+    """Two models of one plugin."""
+    first, second = stage.offer("shop.tiny"), stage.offer("shop.big")
+    second = replace(second, plugin=first.plugin)
+    plugin = stage.install(first, second)
+    await stage.control.bring_up([plugin])
+    return first, second
+
+
+async def fall(stage: Stage, place: str) -> float:
+    """Let the next worker start, long after, and kill it while shop.tiny is at this place; gives the pause."""
+    gate = stage.hold("shop.tiny", place)
+    stage.clock.advance(100)
+    await gate.here()
+    stage.gates.clear()
+    return await crashed(stage)
+
+
+@pytest.mark.parametrize("place", ["load", "warm"])
+async def test_a_crash_while_a_version_is_loaded_again_is_forgiven_once(stage: Stage, place: str) -> None:
+    await both(stage)
+    await crashed(stage)
+    assert await fall(stage, place) == pytest.approx(0.1)
+    assert stage.version("shop.tiny").status.state is State.LOADING
+    await restarted(stage, "shop.tiny", "shop.big")
+    assert await stage.ask("shop.tiny") == [[2, 2]]
+
+
+async def test_a_version_that_is_loaded_again_in_two_workers_that_end_fails_and_not_the_other(stage: Stage) -> None:
+    await both(stage)
+    await crashed(stage)
+    await fall(stage, "load")
+    await fall(stage, "load")
+
+    assert stage.version("shop.tiny").status.reason == f"LOAD_FAILED: the worker {KILLED} while shop.tiny was loaded"
+    assert stage.version("shop.big").status.state is State.LOADING
+    await restarted(stage, "shop.big")
+    assert stage.version("shop.tiny").status.state is State.FAILED
+    assert [lane.model for lane in stage.hosts[-1].lanes] == ["shop.big"]
+
+
+async def test_a_crash_at_the_first_load_fails_that_version_and_the_others_come_up_in_a_fresh_worker(
+    stage: Stage,
+) -> None:
+    gate = stage.hold("shop.tiny", "warm")
+    bringing = asyncio.ensure_future(both(stage))
+    await gate.here()
+    stage.gates.clear()
+    await crashed(stage)
+    stage.clock.advance(1)
+    await bringing
+
+    assert stage.version("shop.tiny").status.reason == f"LOAD_FAILED: the worker {KILLED} while shop.tiny was loaded"
+    await stage.until_state("shop.big", State.AVAILABLE)
+    assert await stage.ask("shop.big") == [[2, 2]]
+
+
+async def test_a_load_that_waits_for_its_turn_goes_on_in_the_next_worker(stage: Stage) -> None:
+    gates = {name: stage.hold(name, "load") for name in ("shop.tiny", "shop.big")}
+    bringing = asyncio.ensure_future(both(stage))
+    reached = [asyncio.ensure_future(gate.reached.wait()) for gate in gates.values()]
+    await asyncio.wait(reached, return_when=asyncio.FIRST_COMPLETED)
+    await stage.until(lambda: all(stage.version(name).status.state is State.LOADING for name in gates))
+    [first] = [name for name, gate in gates.items() if gate.reached.is_set()]
+    [second] = gates.keys() - {first}
+    stage.gates.clear()
+    await crashed(stage)
+    stage.clock.advance(1)
+    await bringing
+
+    assert stage.version(first).status.state is State.FAILED
+    assert stage.version(second).status.state is State.AVAILABLE
+    reached[list(gates).index(second)].cancel()
+
+
+async def test_a_worker_that_nobody_needs_is_not_started_again(stage: Stage) -> None:
+    gate = stage.hold("shop.tiny", "load")
+    bringing = asyncio.ensure_future(stage.up(stage.offer("shop.tiny")))
+    await gate.here()
+    stage.host("mercato-tiny").crash()
+    await bringing
+    stage.clock.advance(5)
+    await asyncio.sleep(0)
+
+    assert stage.version("shop.tiny").status.state is State.FAILED
+    assert len(stage.hosts) == 1 and stage.hosts[0].is_closed and stage.memory.used == 0
+
+
+async def test_a_plugin_that_changed_on_disk_is_not_slipped_in(stage: Stage) -> None:
+    first, second = await both(stage)
+    await crashed(stage)
+    stage.install(replace(first, key="f" * 64), second)
+    await restarted(stage, "shop.big")
+
+    assert stage.version("shop.tiny").status.reason == (
+        "LOAD_FAILED: the plugin changed on disk; load it with mercato admin load --plugin mercato-tiny"
+    )
+
+
+async def test_a_worker_into_which_nothing_loads_again_is_ended(stage: Stage) -> None:
+    await stage.up(stage.offer("shop.tiny"))
+    stage.failing["shop.tiny", "warm"] = LoadFailed("the disk is full")
+    await crashed(stage)
+    stage.clock.advance(1)
+    await stage.until_state("shop.tiny", State.FAILED)
+    while not stage.hosts[1].is_closed:  # noqa: ASYNC110  (a few turns of the loop later)
+        await asyncio.sleep(0)
+    [worker] = stage.operator.workers()
+    assert (worker.pid, worker.restarts) == (0, 1)
+
+
+async def test_an_import_that_crashes_counts_and_any_other_refusal_is_final(stage: Stage) -> None:
+    offer = stage.offer("shop.tiny")
+    await stage.up(offer)
+    await crashed(stage)
+    stage.answers["mercato-tiny"] = PluginRefused("IMPORT_CRASHED", "it crashed again")
+    slept = len(stage.clock.slept)
+    stage.clock.advance(1)
+    assert await stage.clock.asleep(slept + 1) == pytest.approx(0.2)
+    assert stage.version("shop.tiny").status.state is State.LOADING
+    stage.answers["mercato-tiny"] = PluginRefused("IMPORT_FAILED", "a syntax error")
+    stage.clock.advance(1)
+    await stage.until_state("shop.tiny", State.FAILED)
+    assert stage.version("shop.tiny").status.reason == "IMPORT_FAILED: a syntax error"
+
+
+async def test_a_version_that_does_not_load_again_fails_alone(stage: Stage) -> None:
+    await both(stage)
+    stage.failing["shop.tiny", "load"] = LoadFailed("the disk is full")
+    await crashed(stage)
+    await restarted(stage, "shop.big")
+    assert stage.version("shop.tiny").status.reason == "LOAD_FAILED: the disk is full"
+    assert stage.memory.used == NBYTES
+
+
+async def test_no_worker_is_started_again_while_the_server_stops(stage: Stage) -> None:
+    await stage.up(stage.offer("shop.tiny"))
+    await crashed(stage)
+    await stage.control.drain(1)
+    stage.clock.advance(5)
+    await asyncio.sleep(0)
+    assert len(stage.hosts) == 1
