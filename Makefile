@@ -19,7 +19,7 @@ PYPROJECTS := pyproject.toml $(DISTRIBUTIONS:%=%/pyproject.toml)
 # The tests call the server from Node too, where there is npm.
 NODE := tests/interop/node
 NODE_READY := $(if $(shell command -v npm 2>/dev/null),$(NODE)/node_modules/.ready)
-BENCHMARKS := overhead stream client start encoder
+BENCHMARKS := overhead isolation swap stream client start encoder
 
 .PHONY: notice help demo serve test check fix fuzz gen bench dist docs clean $(BENCHMARKS:%=bench-%)
 
@@ -57,6 +57,10 @@ gen: .venv-gen/.ready ## write the generated half of mercato.v1
 bench: $(BENCHMARKS:%=bench-%) ## run every benchmark
 
 bench-overhead: ## server CPU per Predict beside a bare gRPC echo
+
+bench-isolation: ## plugins in processes of their own beside threads of the server
+
+bench-swap: ## a version swapped for another one under load
 
 bench-stream: ## PredictStream beside unary Predict, requests per second
 

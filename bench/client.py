@@ -1,22 +1,18 @@
 """`make bench-client`: CPU time of the Python client per Predict of pricing.linear beside a bare generated stub."""
 
-import argparse
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
 import numpy as np
-from bench import report, servers
-from bench.overhead import MODEL, TOLERANCE, VALUES, payloads
-from bench.report import Spread
-from rich.progress import track
-from rich.table import Table
+from bench import frame, servers
+from bench.frame import Case, Figure
+from bench.pricing import MODEL, VALUES, payloads, verify_values, y_of
 
 from mercato.v1 import prediction_pb2
 from mercato.v1.prediction_pb2_grpc import PredictionServiceStub
@@ -29,28 +25,22 @@ Round = Callable[[int], Sequence[float]]
 """Makes so many calls, one after the other, and gives the y of each."""
 
 
-@dataclass(frozen=True)
-class Figures:
-    """CPU microseconds of this process per call; `ratio` is taken within each round."""
-
-    way: str
-    client_us: Spread
-    stub_us: Spread
-    ratio: Spread
-    rounds: list[float]
+FIGURES: dict[str, Figure[float]] = {
+    "client_us": Figure("client, µs of CPU", 0, lambda ours, _: ours),
+    "stub_us": Figure("bare stub, µs of CPU", 0, lambda _, bare: bare),
+    "ratio": Figure("ratio", 2, lambda ours, bare: ours / bare),
+}
+"""Of CPU microseconds of this process per call."""
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9, help="alternations of client and stub")
-    parser.add_argument("--calls", type=int, default=1000, help="calls per round")
-    asked = report.arguments(parser)
-    figures = measure(asked.store, asked.rounds, asked.calls)
-    report.show([_table(figures)], {"client": figures}, as_json=asked.json)
+    asked = frame.arguments(__doc__, rounds=9, of="client and stub", calls=(1000, "calls per round"))
+    cases = measure(asked.store, asked.rounds, asked.calls)
+    frame.show("client", __doc__, cases, FIGURES, as_json=asked.json)
 
 
-def measure(store: Path | None, rounds: int, calls: int) -> list[Figures]:
+def measure(store: Path | None, rounds: int, calls: int) -> list[Case]:
     """One server; the client and the stub call it in turn, over a connection each."""
     with servers.mercato(store) as server:
         server.event("ready")
@@ -61,22 +51,19 @@ def measure(store: Path | None, rounds: int, calls: int) -> list[Figures]:
             return [blocking, _alternate("AsyncClient", *sides, rounds, calls)]
 
 
-def _alternate(way: str, ours: Round, bare: Round, rounds: int, calls: int) -> Figures:
+def _alternate(way: str, ours: Round, bare: Round, rounds: int, calls: int) -> Case:
     """Rounds in turn, after a short one of each side that opens its connection and fills caches."""
     for side in (ours, bare):
         side(calls // 10)
-    turns = track(range(rounds), way, console=report.progress_console(), transient=True)
-    pairs = [(_cpu_us(ours, calls), _cpu_us(bare, calls)) for _ in turns]
-    ratios = [a / b for a, b in pairs]
-    client, stub = Spread.of([a for a, _ in pairs]), Spread.of([b for _, b in pairs])
-    return Figures(way, client, stub, Spread.of(ratios), ratios)
+    pairs = [(_cpu_us(ours, calls), _cpu_us(bare, calls)) for _ in frame.turns(way, rounds)]
+    return frame.case(way, pairs, FIGURES)
 
 
 def _cpu_us(side: Round, calls: int) -> float:
     before = time.process_time()
     answers = side(calls)
     used = time.process_time() - before
-    _verify(answers)
+    verify_values(answers)
     return used / calls * 1e6
 
 
@@ -87,7 +74,7 @@ def _threads(address: str, requests: Sequence[prediction_pb2.PredictRequest]) ->
         predict = PredictionServiceStub(channel).Predict
         yield (
             lambda calls: [_of_client(client.predict(MODEL, {"x": _x(number)})) for number in range(calls)],
-            lambda calls: [_of_stub(predict(requests[n % len(requests)], timeout=TIMEOUT)) for n in range(calls)],
+            lambda calls: [y_of(predict(requests[n % len(requests)], timeout=TIMEOUT)) for n in range(calls)],
         )
 
 
@@ -102,7 +89,7 @@ def _loop(address: str, requests: Sequence[prediction_pb2.PredictRequest]) -> It
             return _of_client(await client.predict(MODEL, {"x": _x(number)}))
 
         async def bare(number: int) -> float:
-            return _of_stub(await predict(requests[number % len(requests)], timeout=TIMEOUT))
+            return y_of(await predict(requests[number % len(requests)], timeout=TIMEOUT))
 
         yield (
             lambda calls: runner.run(_one_by_one(ours, calls)),
@@ -129,24 +116,6 @@ def _x(number: int) -> Any:
 
 def _of_client(answer: Prediction) -> float:
     return float(answer["y"][0, 0])
-
-
-def _of_stub(answer: prediction_pb2.PredictResponse) -> float:
-    return float(np.frombuffer(answer.outputs[0].tensor.data, np.float32)[0])
-
-
-def _verify(answers: Sequence[float]) -> None:
-    for number, y in enumerate(answers):
-        x = VALUES[number % len(VALUES)]
-        if not abs(y - 2 * x) <= TOLERANCE:
-            raise RuntimeError(f"call {number}: got y = {y} for x = {x}, expected 2x within {TOLERANCE}")
-
-
-def _table(figures: Sequence[Figures]) -> Table:
-    table = Table("", "client µs", "bare stub µs", "ratio", title=__doc__)
-    for line in figures:
-        table.add_row(line.way, line.client_us.show(0), line.stub_us.show(0), line.ratio.show(2))
-    return table
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """`make bench-encoder`: semantic.encoder with 16 callers beside in-process onnxruntime at its best batch size."""
 
-import argparse
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,12 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import uvloop
-from bench import report, servers
-from bench.load import Call, Load, connection, drive
-from bench.overhead import PREDICT
+from bench import frame, report, servers
+from bench.load import PREDICT, Call, Load, connection, drive
 from bench.report import Spread
 from bench.texts import shop_texts
-from rich.progress import track
 from rich.table import Table
 from tokenizers import Tokenizer
 
@@ -112,9 +109,7 @@ class Round:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="alternations of server and in-process runs")
-    asked = report.arguments(parser)
+    asked = frame.arguments(__doc__, rounds=5, of="server and in-process runs")
     figures = uvloop.run(measure(asked.store, asked.rounds))
     report.show(_tables(figures), {"encoder": figures}, as_json=asked.json)
 
@@ -122,15 +117,15 @@ def main() -> None:
 async def measure(store: Path | None, rounds: int) -> Figures:
     """The same texts through the server and in process, in turn; one idles while the other works."""
     texts = shop_texts()
-    payloads = [_request(text).SerializeToString() for text in texts]
+    payloads = [request(text).SerializeToString() for text in texts]
     with servers.mercato(store) as server:
         server.event("ready")
         async with connection(server.address, PREDICT) as call:
             digest = _response(await call(payloads[0])).model.digest
             local = InProcess(Store(store or config.default_store()).open(digest), texts)
             verify((await drive(call, payloads, calls=len(texts), in_flight=CALLERS)).answers, local)
-            steps = track(range(rounds), "rounds", console=report.progress_console(), transient=True)
-            return _figures([await _round(call, payloads, local) for _ in steps], local, len(texts))
+            turns = frame.turns("rounds", rounds)
+            return _figures([await _round(call, payloads, local) for _ in turns], local, len(texts))
 
 
 async def _round(call: Call, payloads: Sequence[bytes], local: InProcess) -> Round:
@@ -146,8 +141,8 @@ async def _round(call: Call, payloads: Sequence[bytes], local: InProcess) -> Rou
 
 def _rate(compute: Callable[[int], Embeddings], size: int) -> float:
     start = time.perf_counter()
-    embeddings = compute(size)
-    return len(embeddings) / (time.perf_counter() - start)
+    computed = compute(size)
+    return len(computed) / (time.perf_counter() - start)
 
 
 def _figures(rounds: Sequence[Round], local: InProcess, texts: int) -> Figures:
@@ -174,13 +169,18 @@ def _figures(rounds: Sequence[Round], local: InProcess, texts: int) -> Figures:
 
 def verify(answers: Sequence[bytes], local: InProcess) -> None:
     """Raise RuntimeError unless the server's embeddings are those of the graph run one text at a time."""
-    served = np.stack([np.frombuffer(_response(a).outputs[0].tensor.data, np.float32) for a in answers])
-    worst = float(np.abs(served - local.graph_only(1)).max())
+    worst = float(np.abs(embeddings(answers) - local.graph_only(1)).max())
     if not worst <= TOLERANCE:
         raise RuntimeError(f"the server's embeddings differ by {worst:g} from those in process")
 
 
-def _request(text: str) -> prediction_pb2.PredictRequest:
+def embeddings(answers: Sequence[bytes]) -> Embeddings:
+    """One row per answer."""
+    return np.stack([np.frombuffer(_response(a).outputs[0].tensor.data, np.float32) for a in answers])
+
+
+def request(text: str) -> prediction_pb2.PredictRequest:
+    """One row of text."""
     tensor = tensor_pb2.Tensor(dtype=tensor_pb2.DATA_TYPE_STRING, shape=[1], items=[text.encode()])
     named = tensor_pb2.NamedTensor(name="text", tensor=tensor)
     return prediction_pb2.PredictRequest(model=prediction_pb2.ModelRef(name=MODEL), inputs=[named])

@@ -1,4 +1,4 @@
-"""A closed loop: so many calls in flight on one connection or stream, the answers kept for checking afterwards."""
+"""Load: calls in flight on one connection or stream, or at a rate, the answers kept for checking afterwards."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import cast
 
 import grpc.aio
+from bench.servers import Server
 
 from mercato.v1 import prediction_pb2
 
 Call = Callable[[bytes], Awaitable[bytes]]
 
+PREDICT = "/mercato.v1.PredictionService/Predict"
 DEADLINE = 30.0
 
 
@@ -27,10 +29,27 @@ class Load:
     answers: list[bytes]
 
 
+@dataclass(frozen=True)
+class Measured:
+    """Calls per second, and CPU time of the server in microseconds per call."""
+
+    rate: float
+    cpu_us: float
+
+
+async def measured(server: Server, work: Callable[[int], Awaitable[Load]], calls: int) -> tuple[Measured, Load]:
+    """One measured round of so many calls after a short one that fills caches and pools."""
+    await work(calls // 10)
+    before = server.cpu_seconds()
+    load = await work(calls)
+    used = server.cpu_seconds() - before
+    return Measured(calls / load.seconds, used / calls * 1e6), load
+
+
 @asynccontextmanager
-async def connection(address: str, method: str) -> AsyncIterator[Call]:
+async def connection(address: str, method: str, *options: tuple[str, int]) -> AsyncIterator[Call]:
     """One method over one HTTP/2 connection: bytes in, bytes out, a deadline on each call."""
-    async with grpc.aio.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+    async with grpc.aio.insecure_channel(address, options=[("grpc.enable_http_proxy", 0), *options]) as channel:
         invoke: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
 
         async def call(payload: bytes) -> bytes:
@@ -98,3 +117,39 @@ def _framed(payload: bytes, number: int) -> bytes:
     request = prediction_pb2.PredictRequest.FromString(payload)
     request.request_id = str(number)
     return prediction_pb2.PredictStreamRequest(predict=request).SerializeToString()
+
+
+@dataclass(frozen=True)
+class Paced:
+    """One call of a paced load: when it was due and when it had ended, in seconds of `time.perf_counter`.
+
+    `answer` is empty where `error`, the name of the status, is not.
+    """
+
+    due: float
+    ended: float
+    answer: bytes = b""
+    error: str = ""
+
+
+async def pace(call: Call, payloads: Sequence[bytes], *, rate: int, stop: asyncio.Event, seconds: float) -> list[Paced]:
+    """Begin `rate` calls a second, however long they take, until told to stop; at most `seconds` long.
+
+    A call counts from when it was due, so that what holds the caller back is not left out.
+    """
+
+    async def one(number: int, due: float) -> Paced:
+        try:
+            answer = await call(payloads[number % len(payloads)])
+            return Paced(due, time.perf_counter(), answer)
+        except grpc.aio.AioRpcError as error:
+            return Paced(due, time.perf_counter(), error=error.code().name)
+
+    begin, calls = time.perf_counter(), []
+    for number in range(int(rate * seconds)):
+        due = begin + number / rate
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        if stop.is_set():
+            break
+        calls.append(asyncio.create_task(one(number, due)))
+    return await asyncio.gather(*calls)

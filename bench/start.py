@@ -11,9 +11,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import report, servers
+from bench import frame, report, servers
 from bench.report import Spread
-from rich.progress import track
 from rich.table import Table
 
 from mercato_client import Client
@@ -58,8 +57,7 @@ def main() -> None:
 def measure(store: Path | None, runs: int) -> Figures:
     """Fresh processes throughout; one start beforehand fills the store."""
     _start(store)
-    rounds = track(range(runs), "starts", console=report.progress_console(), transient=True)
-    starts = [_start(store) for _ in rounds]
+    starts = [_start(store) for _ in frame.turns("starts", runs)]
     steps = [_steps(store) for _ in range(3)]
     return Figures(
         listening=Spread.of([start.listening for start in starts]),
@@ -80,8 +78,8 @@ def _start(store: Path | None) -> Start:
             client.wait_until_ready(timeout=600)
             serving, cpu = time.perf_counter() - server.started, server.cpu_seconds()
             _check_answers(client)
-        maps = Path(f"/proc/{server.process.pid}/maps").read_text(encoding="utf-8")
-        return Start(listening, serving, cpu, "/torch/" in maps)
+        maps = [Path(f"/proc/{pid}/maps").read_text(encoding="utf-8") for pid in server.processes()]
+        return Start(listening, serving, cpu, any("/torch/" in each for each in maps))
 
 
 def _check_answers(client: Client) -> None:
@@ -129,7 +127,7 @@ def _tables(figures: Figures) -> list[Table]:
     total.add_row("CPU time until SERVING", figures.cpu.show(2))
     total.add_row("from mercato_client import Client, beyond bare Python", figures.client_import.show(2))
     total.add_row(f"import {SERVE}, beyond bare Python", figures.server_import.show(2))
-    total.add_row("torch in the serving process", "yes" if figures.torch_loaded else "no")
+    total.add_row("torch in a serving process", "yes" if figures.torch_loaded else "no")
     return [
         total,
         _column("step of a start, one after the other", figures.steps),
