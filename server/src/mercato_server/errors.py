@@ -123,9 +123,16 @@ class Draining(RequestError):
 
 
 class WorkerCrashed(RequestError):
-    """The worker ended before the answer was ready; it is started again, and the request may have run."""
+    """The worker ended before the answer was ready, and is started again.
+
+    A request that `may_have_run` may be what ended it: callers are told not to send it again by themselves.
+    """
 
     reason = "WORKER_CRASHED"
+
+    def __init__(self, message: str, *, model: str = "", may_have_run: bool = True) -> None:
+        super().__init__(message, model=model)
+        self.may_have_run = may_have_run
 
 
 class LoadRefused(RequestError):

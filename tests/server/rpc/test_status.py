@@ -115,3 +115,9 @@ def test_a_lone_surrogate_becomes_a_question_mark() -> None:
     _, text, _ = to_status(error, "")
     assert text == "model 'a.b': inputs.x: got ? here"
     assert "got ? here" in str(details(error))
+
+
+@pytest.mark.parametrize(("may_have_run", "pushback"), [(True, "-1"), (False, None)])
+def test_what_may_have_ended_its_worker_is_not_sent_again_by_itself(may_have_run: bool, pushback: str | None) -> None:
+    _, _, metadata = to_status(errors.WorkerCrashed("it ended", may_have_run=may_have_run), "r-1")
+    assert dict(metadata).get(PUSHBACK_KEY) == pushback

@@ -15,6 +15,9 @@ DOMAIN = "mercato"
 DETAILS_KEY = "grpc-status-details-bin"
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
 
+_NEVER = "-1"
+"""Tells gRPC in the client not to send the call again by itself."""
+
 # Bytes of UTF-8. Together they stay under the 8 KiB of trailers that callers accept, in base64 and percent-encoded.
 MAX_TEXT = 768
 MAX_NAME = 64
@@ -50,6 +53,8 @@ def to_status(error: Exception, request_id: str, model: str = "") -> tuple[grpc.
     metadata: list[tuple[str, str | bytes]] = [(DETAILS_KEY, status.SerializeToString())]
     if isinstance(known, errors.Overloaded):
         metadata.append((PUSHBACK_KEY, str(_milliseconds(known.retry_after))))
+    if isinstance(known, errors.WorkerCrashed) and known.may_have_run:
+        metadata.append((PUSHBACK_KEY, _NEVER))
     if request_id:
         metadata.append(("x-request-id", request_id))
     return CODES[type(known)], status.message, tuple(metadata)
@@ -122,8 +127,7 @@ def _cut(text: str, size: int) -> str:
 
 
 def _milliseconds(retry_after: float | None) -> int:
-    """-1 tells the client that retrying is useless."""
-    return -1 if retry_after is None else max(1, round(retry_after * 1000))
+    return int(_NEVER) if retry_after is None else max(1, round(retry_after * 1000))
 
 
 def _packed(

@@ -113,7 +113,8 @@ class ProcessLane:
         flights, self._flights = self._flights, {}
         for flight in flights.values():
             self._release(flight)
-            _settle(flight.answer, None, self._crashed())
+            text = f"model {self._model!r}: its worker ended before the answer was ready; the request may have run"
+            _settle(flight.answer, None, WorkerCrashed(text, model=self._model))
 
     async def _prepared(self, kind: Kind, what: str) -> Any:
         """The answer to a step before serving. Raises LoadFailed, ProviderUnavailable."""
@@ -142,7 +143,7 @@ class ProcessLane:
     def _sent(self, kind: Kind, packed: Packed | None) -> _Flight:
         if self._link is None:
             self._permits.release()
-            raise self._crashed()
+            raise self._ended()
         number = next(self._numbers) & 0xFFFFFFFF
         flight = _Flight(kind, self._slots.pop(), self._loop.create_future())
         try:
@@ -150,7 +151,7 @@ class ProcessLane:
         except OSError:
             self._release(flight)
             self.lost()
-            raise self._crashed() from None
+            raise self._ended() from None
         if not self._flights:
             self._begun = time.monotonic()
         self._flights[number] = flight
@@ -210,9 +211,10 @@ class ProcessLane:
         else:
             self._owner.hangs(f"was ended: a batch of model {self._model!r} took longer than {self._batch_timeout:g} s")
 
-    def _crashed(self) -> WorkerCrashed:
-        text = f"model {self._model!r}: its worker ended before the answer was ready; the request may have run"
-        return WorkerCrashed(text, model=self._model)
+    def _ended(self) -> WorkerCrashed:
+        """For what comes too late to be handed over."""
+        text = f"model {self._model!r}: its worker ended before the request's turn came"
+        return WorkerCrashed(text, model=self._model, may_have_run=False)
 
 
 def _settle(answer: "asyncio.Future[Any]", value: Any, error: Exception | None) -> None:

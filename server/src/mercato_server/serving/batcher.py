@@ -168,8 +168,11 @@ class Batcher:
         What waits fails with it, unless another lane has taken over meanwhile.
         """
         self.tally.failed += 1
-        lost = [*flight.entries, *(self._queue.clear() if flight.lane is self._lane else ())]
-        _fail(lost, lambda: WorkerCrashed(error.message, model=self._model))
+        had = error.may_have_run
+        _fail(flight.entries, lambda: WorkerCrashed(error.message, model=self._model, may_have_run=had))
+        if flight.lane is self._lane:
+            text = f"model {self._model!r}: its worker ended before the request's turn came"
+            _fail(self._queue.clear(), lambda: WorkerCrashed(text, model=self._model, may_have_run=False))
 
     def _give_up(self, entries: Sequence[Entry]) -> None:
         text = f"model {self._model!r}: the server is stopping and did not wait for this request any longer"
