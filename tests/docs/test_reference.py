@@ -149,7 +149,7 @@ def test_every_command_has_its_heading_and_its_options() -> None:
 def test_every_limit_has_its_heading_with_value_and_outcome() -> None:
     written = sections(read(REFERENCE + "limits.md"))
     found = limits(Settings.model_construct())
-    kinds = ("Limits", "Calls", "Streams", "Requests", "Errors", "Plugins", "Files")
+    kinds = ("Limits", "Calls", "Streams", "Requests", "Errors", "Plugins", "Workers", "Files")
     assert [heading for heading in written if heading not in kinds] == [limit.name for limit in found]
     for limit in found:
         section = written[limit.name]

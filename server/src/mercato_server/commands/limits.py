@@ -8,11 +8,13 @@ from mercato_plugin import BatchPolicy, Image, Str, Text
 from mercato_plugin.spec import MAX_NAME, MAX_VERSION
 from mercato_server.config import MAX_FILE_BYTES, Settings
 from mercato_server.contract.summary import MAX_SUMMARY
+from mercato_server.control.crashes import LONGEST_PAUSE
 from mercato_server.export import launch
 from mercato_server.export.cases import MAX_CELLS
 from mercato_server.export.request import MAX_MESSAGE
 from mercato_server.export.tools import tools_installed
 from mercato_server.rpc import access, codec, images, port, prediction, probe, request_id, status, stream, tls
+from mercato_server.runtime.process_lane import SLOTS
 from mercato_server.serving.catalog import MAX_SHOWN
 from mercato_server.store.verify import MAX_JSON_BYTES
 from mercato_server.telemetry import exposition
@@ -35,7 +37,8 @@ class Limit:
 
 def limits(settings: Settings) -> list[Limit]:
     """All of them, those that callers meet first; a model's own stands behind the one that it overrides."""
-    everybody = (*_of_calls(settings), *_of_streams(), *_of_requests(), *_of_errors(), *_of_plugins(), *_of_files())
+    callers = (*_of_calls(settings), *_of_streams(), *_of_requests(), *_of_errors())
+    everybody = (*callers, *_of_plugins(), *_of_workers(settings), *_of_files())
     return [limit for item in everybody for limit in (item, *_overridden(item, settings))]
 
 
@@ -110,6 +113,23 @@ def _of_plugins() -> Iterator[Limit]:
     yield Limit("message of an export", MAX_MESSAGE, "characters", "the text is cut")
     yield Limit("output of an export", launch.MAX_NOISE, "bytes", "its beginning is left out")
     yield Limit("certified case", MAX_CELLS, "cells", "smaller sizes are tried")
+
+
+def _of_workers(settings: Settings) -> Iterator[Limit]:
+    ended = "the worker is ended"
+    yield Limit("import of a plugin", settings.import_timeout, "seconds", "IMPORT_TIMEOUT", "import_timeout")
+    yield Limit("load or warm-up", settings.load_timeout, "seconds", f"LOAD_FAILED; {ended}", "load_timeout")
+    yield Limit("run of a batch", settings.batch_timeout, "seconds", f"WORKER_CRASHED; {ended}", "batch_timeout")
+    given_up = "it is not started again, and its models fail"
+    yield Limit("ends of a worker", settings.crash_budget, "ends", given_up, "crash_budget")
+    forgotten = "older ones are forgotten"
+    yield Limit("window of a worker's ends", settings.crash_window, "seconds", forgotten, "crash_window")
+    yield Limit("pause before a worker is started again", LONGEST_PAUSE, "seconds", "it doubles up to this")
+    yield Limit("batches handed to a worker", SLOTS, "batches", "further ones are not formed yet")
+    if settings.worker_memory is not None:
+        yield Limit("memory of a worker", settings.worker_memory, "bytes", "its allocations fail", "worker_memory")
+    if settings.memory_limit is not None:
+        yield Limit("memory of all models", settings.memory_limit, "bytes", "MEMORY_EXCEEDED", "memory_limit")
 
 
 def _of_files() -> Iterator[Limit]:
