@@ -45,9 +45,10 @@ def images() -> Iterator[Entry]:
 
 
 def made() -> Iterator[Entry]:
-    yield from (Entry(row.number, row.name, FATES[row.fate].format(row.code)) for row in plugins.ROWS)
-    for mood in plugins.MOODS:
-        yield Entry(mood.number, f"{mood.name}", "a request: PLUGIN_FAULT" if mood.says else "a request: answered")
+    rows = [*plugins.ROWS, *plugins.ENDING]
+    yield from (Entry(row.number, row.name, FATES[row.fate].format(row.code)) for row in rows)
+    for mood in (*plugins.MOODS, *plugins.DARK_MOODS, plugins.LOOPS):
+        yield Entry(mood.number, mood.name, f"a request: {mood.reason}" if mood.says else "a request: answered")
 
 
 def table(found: Iterable[Entry]) -> str:
@@ -68,8 +69,7 @@ def section(name: str) -> str:
     if name == "Media and text":
         texts = entries(media_texts.ROWS, "a finite unit vector", "INVALID_REQUEST on `inputs.NAME`")
         return table([*images(), *texts])
-    waits = "\n".join(f"| 87 | {what} | {why} |" for what, why in plugins.WAITING.items())
-    return f"{table(made())}\n\n| number | what waits for worker processes | why |\n|---|---|---|\n{waits}"
+    return table(made())
 
 
 if __name__ == "__main__":

@@ -64,14 +64,20 @@ TITLES = {
     72: "parameters: unknown, reserved, of another type, out of bounds, without a value, 30 000 of them",
     73: "request ids with newline, escapes, NUL, 1 MiB",
     74: "priorities 256, 2^32-1, 2^64-1",
-    75: "a model that failed; a server that drains",
+    75: "a model that failed; a server that drains; a version that unloads or is swapped for another",
+    76: "a plugin that is loaded twice at once; a storm of loads and unloads",
+    77: "methods of administration on the data port, predictions on the admin listener",
+    78: "methods of administration on the data port with the certificate of a data user",
     79: "cancel at once; while the model runs; after the answer",
     80: "deadlines of 1 µs and 1 ms, passed, none; `timeout` 0, negative, 2^63-1 s, nanoseconds out of range",
 }
 # What is about a course of events: requests tried, and what came of them.
 EVENTS = {
     36: ("-", "no request has a field of that type"),
-    75: ("+ drain", "DRAINING"),
+    75: ("+ drain, unload, swap", "DRAINING; answered"),
+    76: ("2 + 12", "the second load finds nothing to do; answered, MODEL_NOT_READY or DRAINING"),
+    77: ("7", "UNIMPLEMENTED"),
+    78: ("10", "UNIMPLEMENTED"),
     79: ("1401", "CANCELLED, or answered"),
     80: ("+ 101", "DEADLINE_EXCEEDED without details, or answered"),
 }

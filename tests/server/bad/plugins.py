@@ -1,5 +1,6 @@
-"""Plugins that misbehave: their code, and what becomes of it; what only processes of their own can survive waits."""
+"""Plugins that misbehave: their code, and what becomes of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -108,8 +109,6 @@ AT_IMPORT = [
     refused("odd exception at import", "IMPORT_FAILED", "Odd: x", "class Odd(BaseException): pass\nraise Odd('x')\n"),
     refused("endless recursion at import", "IMPORT_FAILED", "RecursionError", "def f(): f()\nf()\n"),
     refused("message of 1 MB at import", "IMPORT_FAILED", "ValueError: xxx", "raise ValueError('x' * 2**20)\n"),
-    refused("signal handler at import", "IMPORT_FAILED", "ValueError: signal only works in main thread",
-        "signal.signal(signal.SIGTERM, lambda *_: None)\n"),
     refused("build tool at import", "IMPORTS_BUILD_TOOLS", "imports torch", "import torch\n"),
     refused("no hook", "NO_HOOK", "has no @hookimpl def mercato_models()", hook=""),
     refused("unknown hook", "HOOK_INVALID", "mercato_model", hook=HOOK.replace("mercato_models", "mercato_model")),
@@ -158,6 +157,10 @@ HARMLESS = [
     Row(87, "prints at import", "serves", top="print('x' * 2**20)\n"),
     Row(87, "changes the folder at import", "serves", top="os.chdir('/')\n"),
     Row(87, "changes the locale at import", "serves", top="locale.setlocale(locale.LC_ALL, 'C')\n"),
+    Row(87, "signal handler at import", "serves", top="signal.signal(signal.SIGTERM, lambda *_: None)\n"),
+    Row(87, "empties the environment at import", "serves",
+        top="if 'mercato_server.export.job' not in sys.modules: os.environ.clear()\n"),
+    Row(87, "writes to descriptor 1 at import", "serves", top="os.write(1, b'no event' * 2**17)\n"),
     Row(87, "starts threads at import", "serves",
         top="threading.Thread(target=threading.Event().wait, daemon=True).start()\n"),
     Row(87, "prints ten megabytes in build", "serves",
@@ -170,16 +173,37 @@ HARMLESS = [
 
 ROWS = [*AT_IMPORT, *AT_BUILD, *AT_LOAD, *HARMLESS]
 
+FILLS = "held = [b'x' * 2**24 for _ in range(2**16)]"
+ENDING = [
+    refused("import that hangs", "IMPORT_TIMEOUT", "longer than 8 s", "threading.Event().wait()\n"),
+    refused("import that loops", "IMPORT_TIMEOUT", "longer than 8 s", "while True: pass\n"),
+    refused("hard exit at import", "IMPORT_CRASHED", "ended with exit code 3", "os._exit(3)\n"),
+    refused("segmentation fault at import", "IMPORT_CRASHED", "was ended by signal SIGSEGV", "ctypes.string_at(0)\n"),
+    refused("abort at import", "IMPORT_CRASHED", "was ended by signal SIGABRT", "os.abort()\n"),
+    refused("memory filled at import", "IMPORT_FAILED", "MemoryError", f"{FILLS}\n"),
+    loading("hard exit in load", "ended with exit code 3", "os._exit(3)"),
+    loading("segmentation fault in load", "was ended by signal SIGSEGV", "ctypes.string_at(0)"),
+    loading("abort in load", "was ended by signal SIGABRT", "os.abort()"),
+    loading("endless loop in load", "longer than 4 s", "while True: pass"),
+    loading("memory filled in load", "raised MemoryError", FILLS),
+]
+"""Plugins that end, hang or fill their process: rows for a server of short times and little memory for a worker."""
+
 
 @dataclass(frozen=True)
 class Mood:
-    """What a served model does on one number: `line` is run with `y`, the right answer; empty `says` = answered."""
+    """What a served model does on one number: `line` is run with `y`, the right answer; empty `says` = answered.
+
+    `reason` is that of the status when it is not answered. What is `lasting` stays until the process ends.
+    """
 
     number: int
     name: str
     line: str
     says: str = ""
     answer: str = "right"
+    reason: str = "PLUGIN_FAULT"
+    lasting: bool = False
 
 
 FAULT = "failed (id "
@@ -224,9 +248,31 @@ MOODS = [
 ]  # fmt: skip
 
 
-def moody() -> str:
+def crashes(name: str, line: str) -> Mood:
+    return Mood(87, name, line, "its worker ended before the answer was ready", reason="WORKER_CRASHED")
+
+
+DARK_MOODS = [
+    crashes("exits hard", "os._exit(3)"),
+    crashes("segmentation fault", "ctypes.string_at(0)"),
+    crashes("abort", "os.abort()"),
+    crashes("endless loop", "while True: pass"),
+    crashes("endless wait that holds the interpreter", "ctypes.PyDLL(None).pause()"),
+    crashes("closes its descriptors", "os.closerange(0, 21)"),
+    Mood(87, "fills its memory", FILLS, FAULT),
+    Mood(87, "replaces a function of numpy", "np.asarray = None", FAULT, lasting=True),
+    Mood(87, "another file as standard output", "os.dup2(os.open('/dev/null', os.O_WRONLY), 1)"),
+    Mood(87, "empties the environment", "os.environ.clear()"),
+    Mood(87, "ignores signals", "ctypes.CDLL(None).signal(15, 1)"),
+]
+"""What a model does to its process, for the server of short times."""
+
+LOOPS = crashes("a graph that loops without end on this input", "")
+
+
+def moody(moods: Sequence[Mood]) -> str:
     """A plugin whose answer to a batch with the number 100 + n is the n-th mood."""
-    cases = "".join(f"        if mood == {100 + place}:\n            {m.line}\n" for place, m in enumerate(MOODS))
+    cases = "".join(f"        if mood == {100 + place}:\n            {m.line}\n" for place, m in enumerate(moods))
     method = (
         "\n    def postprocess(self, outputs, batch):\n        y = outputs['y']\n        mood = int(y[:, 0].max())\n"
         f"{cases}        return outputs\n"
@@ -234,14 +280,32 @@ def moody() -> str:
     return HEADER + MODEL.replace("NAME", "moody") + method + HOOK
 
 
-WAITING = {
-    "an import that hangs": "plugins are imported in the server's process, one after the other: the others wait for it",
-    "os._exit or a segmentation fault at import": "it ends the server's process, which imports the plugin",
-    "os._exit, a segmentation fault or an abort in load or predict": "models run in the server's process",
-    "an endless loop in load or predict": "a thread cannot be ended; callers of that model time out",
-    "a graph that loops without end on some inputs only": "a run inside the server's process cannot be ended safely",
-    "memory that is really taken": "the limit is that of the server's process, for all models together",
-    "a numpy that a plugin has changed": "there is one numpy in the process",
-    "descriptors, such as standard output, and environment that a plugin has changed": "they belong to the process",
-}
-"""What needs a worker process for each plugin, and why."""
+LOOPING = """
+    def build(self, ctx):
+        from onnx import TensorProto, helper
+
+        row, truth = TensorProto.FLOAT, TensorProto.BOOL
+        step = helper.make_graph(
+            [helper.make_node("Identity", ["on"], ["on_"]), helper.make_node("Identity", ["v"], ["v_"])], "step",
+            [helper.make_tensor_value_info("i", TensorProto.INT64, []), helper.make_tensor_value_info("on", truth, []),
+             helper.make_tensor_value_info("v", row, None)],
+            [helper.make_tensor_value_info("on_", truth, []), helper.make_tensor_value_info("v_", row, None)],
+        )
+        limit = helper.make_tensor("limit", row, [], [1000.0])
+        nodes = [
+            helper.make_node("ReduceMax", ["x"], ["most"], keepdims=0),
+            helper.make_node("Greater", ["most", "limit"], ["on"]),
+            helper.make_node("Loop", ["", "on", "x"], ["y"], body=step),
+        ]
+        rows = [helper.make_tensor_value_info(n, row, ["batch", 4]) for n in ("x", "y")]
+        path = Path(os.environ["MADE"]) / "looping.onnx"
+        graph = helper.make_graph(nodes, "made", rows[:1], rows[1:], [limit])
+        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+        path.write_bytes(made.SerializeToString())
+        return path
+"""
+"""A graph that runs without end when a number is above 1000."""
+
+
+def looping() -> str:
+    return HEADER + MODEL.replace("NAME", "looping") + LOOPING + HOOK

@@ -22,17 +22,17 @@ TESTED = {
     64: (f"{BAD}/test_messages.py", "test_requests_of_a_batch_fail_alone"),
     68: ("tests/server/runtime/test_bounds.py", "test_an_array_that_is_not_aligned_is_run_right"),
     75: ("tests/server/test_serve.py", "test_sigterm_answers_what_was_accepted"),
+    76: ("tests/server/faults/test_storms.py", "test_storms_of_loads_and_unloads"),
+    77: ("tests/server/security/test_admin.py", "test_the_listener_answers_no_prediction"),
+    78: ("tests/server/security/test_admin.py", "test_no_certificate_administers_through_the_data_port"),
     79: (f"{BAD}/test_messages.py", "test_cancels_leave_nothing_behind"),
     80: (f"{BAD}/test_messages.py", "test_a_deadline_that_passes_is_told_as_such"),
     87: ("tests/server/control/test_bad_plugins.py", "def test_"),
 }
 OIP = "the Open Inference Protocol"
-ADMIN = "the admin listener"
-WORKERS = "worker processes"
 WAITING = {
     29: OIP, 54: OIP, 55: OIP, 57: OIP, 60: OIP, 61: OIP,
-    75: ADMIN, 76: ADMIN, 77: ADMIN, 78: ADMIN,
-    82: "model folders", 87: WORKERS,
+    82: "model folders",
 }  # fmt: skip
 # Their tables are written one after the other; a table that has begun must be whole.
 PARTS = {"wire": range(1, 27), "messages": range(27, 81), "files": range(81, 85), "media": range(85, 87)}
