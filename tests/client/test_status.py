@@ -70,6 +70,12 @@ def test_a_call_that_the_server_does_not_know_is_its_error(client: Client, serve
     assert error.message == f"the server at {server.address} does not offer this call"
 
 
+def test_a_call_that_a_stopping_server_cuts_off_is_told_as_such(client: Client, server: FakeServer) -> None:
+    error = raised(client, server, Failure(StatusCode.CANCELLED, "CANCELLED"))
+    assert type(error) is Unavailable
+    assert error.message == f"the server at {server.address} ended the call unanswered: it may be stopping"
+
+
 def test_violations_are_read(client: Client, server: FakeServer) -> None:
     bad = error_details_pb2.BadRequest()
     bad.field_violations.add(field="inputs.x", description="got rank 1, expected 2")

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from tests.server.control.stage import KILLED, NBYTES, Stage
 
+from mercato_server.contract.host import Host
 from mercato_server.contract.plugin import Offer
 from mercato_server.contract.state import State
 from mercato_server.errors import LoadFailed, ModelFailed, ModelNotReady, PluginRefused, WorkerCrashed
@@ -235,3 +236,19 @@ async def test_no_worker_is_started_again_while_the_server_stops(stage: Stage) -
     stage.clock.advance(5)
     await asyncio.sleep(0)
     assert len(stage.hosts) == 1
+
+
+async def test_a_supervisor_that_fails_itself_says_so_and_fails_the_models(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(plugin: object) -> Host:
+        raise ZeroDivisionError
+
+    await stage.up(stage.offer("shop.tiny"))
+    await crashed(stage)
+    stage.roster.host_of = broken
+    stage.clock.advance(5)
+    await stage.until_state("shop.tiny", State.FAILED)
+
+    assert stage.version("shop.tiny").status.reason == "INTERNAL: ZeroDivisionError; the log has the traceback"
+    assert any(record.exc_info for record in caplog.records if record.message == "the worker of mercato-tiny is lost")

@@ -156,8 +156,10 @@ def _exhausted(facts: Facts) -> MercatoError:
 
 
 def _cancelled(facts: Facts) -> MercatoError:
-    """Closing a channel cancels its calls; any other cancellation comes from the server's side."""
-    return InvalidInput(CLOSED) if "Channel closed!" in facts.text else _server_error(facts)
+    """Closing a channel cancels its calls; any other cancellation comes from a server that closes its connections."""
+    if "Channel closed!" in facts.text:
+        return InvalidInput(CLOSED)
+    return Unavailable(_told(facts, f"the server at {facts.address} ended the call unanswered: it may be stopping"))
 
 
 def _deadline_exceeded(facts: Facts) -> MercatoError:

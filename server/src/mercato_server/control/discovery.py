@@ -11,7 +11,7 @@ from mercato_server.errors import PluginRefused
 from mercato_server.plugins.host import clashes
 from mercato_server.serving.catalog import Version
 
-SETTLING_SECONDS = 10.0
+SETTLING_SECONDS = 5.0
 """How long after the first plugin that offers models the others are waited for before names are settled."""
 
 

@@ -25,6 +25,13 @@ class Supervisor:
         post.watching = asyncio.get_running_loop().create_task(self._watch(post))
 
     async def _watch(self, post: Post) -> None:
+        try:
+            await self._keep(post)
+        except Exception as error:  # nobody else would ever start it again, nor say so
+            log.error("the worker of %s is lost", post.plugin.distribution, exc_info=error)
+            await self._give_up(post, StartupError(f"{type(error).__name__}; the log has the traceback"))
+
+    async def _keep(self, post: Post) -> None:
         why = await post.ended()
         while (pause := self._crashed(post, why)) is not None:
             await post.host.close()
