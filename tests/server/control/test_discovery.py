@@ -7,6 +7,7 @@ from tests.server.control.stage import Stage, plugin
 
 from mercato_server.contract.plugin import Refusal
 from mercato_server.contract.state import State
+from mercato_server.control.discovery import SETTLING_SECONDS
 from mercato_server.errors import PluginRefused
 
 
@@ -40,7 +41,7 @@ async def test_while_a_plugin_imports_the_others_serve_once_names_are_settled(st
     plugins = [stage.install(stage.offer(name)) for name in ("shop.fast", "shop.slow")]
     bringing = asyncio.ensure_future(stage.control.bring_up(plugins))
     await gate.here()
-    assert await stage.clock.asleep() == 10.0
+    assert await stage.clock.asleep() == SETTLING_SECONDS
     assert stage.catalog.versions() == []
     stage.clock.advance(10)
     await stage.until_state("shop.fast", State.AVAILABLE)
