@@ -155,9 +155,9 @@ class App:
             memory_limit=self._settings.memory_limit,
         )
 
-    def _installed(self) -> tuple[list[PluginInfo], list[Refusal]]:
-        """The plugins that are installed now, and those of them that the operator's lists keep out."""
-        return installed(Policy(self._settings.plugins_allow, self._settings.plugins_deny))
+    def _installed(self, distribution: str | None = None) -> tuple[list[PluginInfo], list[Refusal]]:
+        """The plugins that are installed now, or those of one distribution, and what the operator's lists keep out."""
+        return installed(Policy(self._settings.plugins_allow, self._settings.plugins_deny), distribution)
 
     def _choose(self, provider: ProviderChoice) -> Provider:
         """The provider, proven in a process of its own where models run in theirs."""

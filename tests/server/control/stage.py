@@ -291,8 +291,9 @@ class Stage:
         self.moves.append((version.name, version.status.state))
         self._moved.set()
 
-    def _installed(self) -> tuple[list[PluginInfo], list[Refusal]]:
-        return [plugin(name) for name in self.answers], self.kept_out
+    def _installed(self, distribution: str) -> tuple[list[PluginInfo], list[Refusal]]:
+        kept_out = [refusal for refusal in self.kept_out if refusal.plugin.distribution == distribution]
+        return [plugin(distribution)] if distribution in self.answers else [], kept_out
 
     async def _settle(self) -> None:
         self.settled += 1

@@ -245,7 +245,7 @@ async def test_loading_and_unloading_again_and_again_leaves_nothing_behind(life:
     offered = life.offer("shop.tiny")
     await life.up(offered)
     operator = Operator(
-        life.catalog, life.control, lambda: ([offered.plugin], []), settle=settle, stop=lambda: None, drain_seconds=10
+        life.catalog, life.control, lambda _: ([offered.plugin], []), settle=settle, stop=lambda: None, drain_seconds=10
     )
     for _ in range(20):
         unloaded = await operator.unload("shop.tiny", None)

@@ -75,3 +75,9 @@ def test_a_plugin_of_one_module_is_hashed_too(site: Path) -> None:
     (site / "mercato_single.py").write_text("x = 2")
 
     assert source_hash(info) != before
+
+
+def test_one_distribution_is_found_by_its_canonical_name_alone() -> None:
+    (info,) = installed("mercato-pricing")
+    assert info in installed() and info.distribution == "mercato-pricing"
+    assert installed("no-such-distribution") == []

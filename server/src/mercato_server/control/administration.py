@@ -22,16 +22,16 @@ log = logging.getLogger("mercato.control")
 class Operator:
     """Does what an operator asks, one thing per distribution at a time.
 
-    `installed` tells which plugins are installed and admitted at that moment, and which are refused. `settle` returns
-    when every call that has arrived was admitted or refused. `stop` begins the end of the server, and `drain_seconds`
-    is the longest wait for the requests of a version that is unloaded.
+    `installed` tells which plugins of a distribution are installed and admitted at that moment, and which are refused.
+    `settle` returns when every call that has arrived was admitted or refused. `stop` begins the end of the server, and
+    `drain_seconds` is the longest wait for the requests of a version that is unloaded.
     """
 
     def __init__(
         self,
         catalog: Catalog,
         lifecycle: Lifecycle,
-        installed: Callable[[], tuple[list[PluginInfo], list[Refusal]]],
+        installed: Callable[[str], tuple[list[PluginInfo], list[Refusal]]],
         *,
         settle: Callable[[], Awaitable[None]],
         stop: Callable[[], None],
@@ -110,12 +110,11 @@ class Operator:
 
     async def _installed(self, distribution: str) -> list[PluginInfo]:
         """The entry points of a distribution. Raises NotFound, or LoadRefused for one that the lists keep out."""
-        admitted, refused = await in_daemon_thread(self._find_installed)
+        admitted, refused = await in_daemon_thread(self._find_installed, distribution)
         for refusal in refused:
-            if refusal.plugin.distribution == distribution:
-                raise LoadRefused(refusal.reason, reason=refusal.code)
-        if found := [plugin for plugin in admitted if plugin.distribution == distribution]:
-            return found
+            raise LoadRefused(refusal.reason, reason=refusal.code)
+        if admitted:
+            return admitted
         raise NotFound(f"no distribution {shown(distribution)} with a plugin is installed")
 
     async def _turn(self, distribution: str) -> asyncio.Lock:

@@ -83,11 +83,14 @@ def discover(policy: Policy, settings: SettingsSource) -> Discovery:
     return found
 
 
-def installed(policy: Policy) -> tuple[list[PluginInfo], list[Refusal]]:
-    """Every installed plugin that the policy admits, and the others; what was installed a moment ago is seen too."""
+def installed(policy: Policy, name: str | None = None) -> tuple[list[PluginInfo], list[Refusal]]:
+    """Every installed plugin that the policy admits, and the others; what was installed a moment ago is seen too.
+
+    With the `name` of a distribution its plugins alone.
+    """
     importlib.invalidate_caches()
     admitted, refused = [], []
-    for info in registry.installed():
+    for info in registry.installed(name):
         try:
             policy.check(info)
             admitted.append(info)

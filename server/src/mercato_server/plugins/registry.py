@@ -13,10 +13,10 @@ from mercato_plugin import GROUP
 from mercato_server.contract.plugin import PluginInfo
 
 
-def installed() -> list[PluginInfo]:
-    """Every distribution with an entry point in the group, ordered by name."""
+def installed(name: str | None = None) -> list[PluginInfo]:
+    """Every distribution with an entry point in the group, ordered by name; with a `name` that one alone."""
     found: dict[tuple[str, str], PluginInfo] = {}
-    for distribution in distributions():
+    for distribution in distributions() if name is None else distributions(name=name):
         if "Name" not in distribution.metadata:
             continue  # what an interrupted uninstallation left behind
         for entry_point in distribution.entry_points.select(group=GROUP):
