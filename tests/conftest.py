@@ -1,5 +1,6 @@
 """One filled store and one server for the whole run, and the ways to talk to it; a folder may have its own."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,14 @@ import grpc
 import pytest
 from tests.server.calls import Wire
 from tests.server.running import Running, environment
+
+
+@pytest.fixture(autouse=True)
+def own_log() -> Iterator[None]:
+    """Let go of the handler that a command has set for the log: it holds the test's own standard error."""
+    yield
+    root = logging.getLogger()
+    root.handlers[:] = [handler for handler in root.handlers if type(handler) is not logging.StreamHandler]
 
 
 @pytest.fixture(scope="session")

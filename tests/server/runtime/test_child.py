@@ -91,6 +91,34 @@ def test_a_front_that_goes_away_ends_its_thread(tmp_path: Path) -> None:
     assert not thread.is_alive()
 
 
+def test_a_front_that_goes_away_while_its_batch_runs_leaves_the_others_alone(tmp_path: Path) -> None:
+    inside, go = threading.Event(), threading.Event()
+
+    def told(batch: Batch, outputs: Any) -> Any:
+        if 5 in batch.inputs["x"]:
+            inside.set()
+            assert go.wait(10)
+        return outputs
+
+    version = Version("shop.double", lambda: worker(tmp_path, answering(told)))
+    before = threads()
+    gone = Front(version)
+    (thread,) = threads() - before
+    other = Front(version)
+    gone.ask(Kind.LOAD)
+    other.ask(Kind.LOAD)
+    gone.send(Kind.RUN, 5)
+    assert inside.wait(10)
+    gone.link.close()
+    go.set()
+    thread.join(10)
+    assert not thread.is_alive()
+    other.send(Kind.RUN, 1)
+    assert other.answer() == 2
+    other.ask(Kind.CLOSE)
+    other.link.close()
+
+
 @pytest.mark.parametrize(
     ("answer", "says"),
     [

@@ -10,7 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from mercato_server.runtime.link import KEPT, PATIENCE, SMALLEST, Broken, Kind, Link, pair
+from mercato_server.runtime.link import (
+    KEPT,
+    LARGEST,
+    LARGEST_HEAD,
+    PATIENCE,
+    SMALLEST,
+    Broken,
+    Kind,
+    Link,
+    NoRoom,
+    pair,
+)
 from mercato_server.runtime.packing import RESERVED, Packed
 from mercato_server.runtime.segment import Segment
 
@@ -32,7 +43,7 @@ def sizes(link: Link) -> list[int]:
 @pytest.fixture
 def ends() -> Iterator[Ends]:
     one, other = pair()
-    links = Link(one, 2), Link(other, 2)
+    links = Link(one, 2), Link(other, 2, accepts=1)
     yield links
     for link in links:
         link.close()
@@ -179,3 +190,40 @@ def test_a_segment_keeps_its_size_and_is_shared() -> None:
         assert mapped[5] == 9 and len(segment) == 4096
     os.close(descriptor)
     segment.close()
+
+
+def test_descriptors_that_nobody_asked_for_are_refused_and_closed(ends: Ends) -> None:
+    one, other = ends
+    other.send(Kind.DONE, 1)
+    assert one.receive() is not None
+    read, write = os.pipe()
+    before = descriptors()
+    other.send(Kind.DONE, 1, also=[write])
+    with pytest.raises(Broken, match="nobody asked for"):
+        one.receive()
+    assert descriptors() == before
+    os.close(read)
+    os.close(write)
+
+
+def test_what_is_too_large_is_not_sent(ends: Ends) -> None:
+    one, other = ends
+    with pytest.raises(NoRoom, match="bytes are more than"):
+        one.send(Kind.RUN, 1, Packed({}, (), LARGEST + 1))
+    one.send(Kind.CLOSE, 2)
+    message = other.receive()
+    assert message is not None and message.kind == Kind.CLOSE
+
+
+@pytest.mark.parametrize(("head", "end"), [(64, 64 + LARGEST_HEAD + 1), (LARGEST, LARGEST + 1)])
+def test_what_is_too_large_is_not_read(head: int, end: int) -> None:
+    mine, other = pair()
+    link = Link(other)
+    segment, descriptor = Segment.make(LARGEST + 4096)  # sparse
+    socket.send_fds(mine, [struct.pack("<BBBxIQQ", Kind.DONE, 0, 1, 1, head, end)], [descriptor])
+    with pytest.raises(Broken, match="too large"):
+        link.receive()
+    os.close(descriptor)
+    segment.close()
+    mine.close()
+    link.close()

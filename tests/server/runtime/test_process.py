@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
+import select
 import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -20,7 +22,8 @@ from mercato_server.contract.batch import JoinedBatch
 from mercato_server.contract.host import Loaded, Placement
 from mercato_server.contract.lane import NotRun
 from mercato_server.contract.plugin import PluginInfo
-from mercato_server.errors import InvalidRequest, LoadFailed, PluginFault, PluginRefused, WorkerCrashed
+from mercato_server.errors import InvalidRequest, LoadFailed, Overloaded, PluginFault, PluginRefused, WorkerCrashed
+from mercato_server.runtime import process_lane
 from mercato_server.runtime.process import ProcessHost, WorkerLimits
 
 PLUGIN = """
@@ -80,6 +83,12 @@ class Made(Model):
             batch.reject(1, "x", "is odd")
         elif mood == -9:
             sys.exit(0)
+        elif mood == -14:
+            child = os.fork()
+            if child == 0:
+                time.sleep(600)
+            with open(f"{FOLDER}/forked", "w") as told:
+                told.write(str(child))
         return batch.inputs
 
     def postprocess(self, outputs, batch):
@@ -382,3 +391,111 @@ async def test_a_process_outlives_neither_its_server_nor_a_stopped_one(start: St
     os.kill(host.pid, signal.SIGSTOP)
     await host.close()
     assert not is_alive(host.pid)
+
+
+async def test_a_version_that_is_not_let_go_of_ends_its_worker(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_lane, "CLOSE_SECONDS", 0.2)
+    host = start()
+    lane = await opened(host, tmp_path / "artifact")
+    os.kill(host.pid, signal.SIGSTOP)
+    await lane.close()
+    assert await host.ended() == "was ended: closing model 'shop.double' took longer than 0.2 s"
+
+
+async def test_a_lane_of_a_host_that_has_ended_is_lost_from_the_start(start: Start, tmp_path: Path) -> None:
+    before = descriptors()
+    host = start()
+    await host.start()
+    os.kill(host.pid, signal.SIGKILL)
+    await host.ended()
+    lane = host.lane("shop.double", placement(tmp_path / "artifact"))
+    with pytest.raises(LoadFailed, match="the worker was ended by signal SIGKILL while loading shop.double"):
+        await lane.load()
+    await lane.close()
+    await host.close()
+    assert descriptors() == before
+
+
+async def test_a_batch_without_room_fails_alone(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lane = await opened(start(), tmp_path / "artifact")
+    assert (await lane.run(asked(2))).outputs["y"].tolist() == [[4, 2]]
+
+    def full(*facts: Any) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "memfd_create", full)
+        for _ in range(3):
+            with pytest.raises(Overloaded, match="has no memory or descriptors left for the batch; retry later"):
+                await lane.run(JoinedBatch({"x": np.ones((100_000, 2), np.float32)}, 100_000))
+        await lane.run(JoinedBatch({"x": np.ones((10, 2), np.float32)}, 10))
+    assert (await lane.run(asked(2))).outputs["y"].tolist() == [[4, 2]]
+    assert (await lane.run(JoinedBatch({"x": np.ones((100_000, 2), np.float32)}, 100_000))).outputs["y"].sum() == 4e5
+
+
+@pytest.mark.parametrize("call", ["memfd_create", "pidfd_open"])
+async def test_a_start_without_descriptors_is_told_and_leaves_nothing(
+    start: Start, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def full(*facts: Any) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    before = descriptors()
+    host = start()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, call, full)
+        with pytest.raises(
+            PluginRefused, match="mercato-made-0: no worker can be started: OSError.* Too many"
+        ) as refused:
+            await host.start()
+    assert refused.value.code == "IMPORT_CRASHED"
+    assert descriptors() == before and not (host.pid and is_alive(host.pid))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "import socket; socket.socket(fileno=int(sys.argv[2])).send(b'x' * 24)",
+        "import socket; socket.socket(fileno=int(sys.argv[2])).send(bytes([7]) + bytes(23))",
+        "import socket; socket.socket(fileno=int(sys.argv[2])).send(b'x')",
+    ],
+    ids=["a strange message", "an empty answer", "a short one"],
+)
+async def test_what_a_plugin_says_on_the_line_is_its_own_refusal(start: Start, said: str) -> None:
+    host = start(top=said)
+    with pytest.raises(PluginRefused) as refused:
+        await host.start()
+    assert refused.value.code in ("IMPORT_FAILED", "IMPORT_CRASHED")
+    assert not is_alive(host.pid)
+
+
+async def test_a_task_that_is_cancelled_after_its_answer_was_read_takes_no_other_batch_out(
+    start: Start, tmp_path: Path
+) -> None:
+    lane = await opened(start(), tmp_path / "artifact")
+    for _ in range(200):
+        early = asyncio.create_task(lane.run(asked(2)))
+        await asyncio.sleep(0)
+        (flight,) = lane._flights.values()
+        read = asyncio.Event()
+        flight.answer.add_done_callback(lambda _, read=read: read.set())
+        await read.wait()
+        later = asyncio.create_task(lane.run(asked(5)))
+        early.cancel()
+        assert (await later).outputs["y"].tolist() == [[10, 2]]
+        await asyncio.gather(early, return_exceptions=True)
+
+
+async def test_what_a_plugin_forks_ends_with_its_worker(start: Start, tmp_path: Path) -> None:
+    host = start()
+    lane = await opened(host, tmp_path / "artifact")
+    await lane.run(asked(-14))
+    forked = int((tmp_path / "forked").read_text())
+    assert is_alive(forked)
+    descriptor = os.pidfd_open(forked)
+    os.kill(host.pid, signal.SIGKILL)  # and not its group, as when the server is killed
+    ready, _, _ = await asyncio.to_thread(select.select, [descriptor], [], [], 20)
+    os.close(descriptor)
+    assert ready

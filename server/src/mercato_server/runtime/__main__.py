@@ -39,8 +39,11 @@ PR_SET_PDEATHSIG = 1
 def main(parent: int, line: int, dump: int) -> None:
     """Serve until the server closes the line."""
     _die_with(parent)
+    os.register_at_fork(after_in_child=lambda: _die_with(0))
+    for descriptor in (line, dump):
+        os.set_inheritable(descriptor, False)
     _shield(dump)
-    process = WorkerProcess(Link(socket.socket(fileno=line)))
+    process = WorkerProcess(Link(socket.socket(fileno=line), accepts=1))
     with barred_build_tools():
         process.serve()
 
@@ -109,9 +112,9 @@ def _artifact(folder: Path, digest: str, plugin: PluginInfo) -> Artifact:
 
 
 def _die_with(parent: int) -> None:
-    """Have the kernel end this process when the thread that started it ends."""
+    """Have the kernel end this process when the thread that started it ends; 0 stands for whoever is the parent."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before the kernel was asked
+    if parent and os.getppid() != parent:  # it ended before the kernel was asked
         os._exit(1)
 
 

@@ -4,6 +4,7 @@ Answers go back in the order of the batches. The plugin's code is called by one 
 of fronts.
 """
 
+import contextlib
 import logging
 import os
 import threading
@@ -13,7 +14,7 @@ from typing import Any
 
 from mercato_server.contract.batch import BatchResult
 from mercato_server.errors import InvalidRequest, MercatoError, PluginFault
-from mercato_server.runtime.link import Kind, Link, Message
+from mercato_server.runtime.link import Kind, Link, Message, NoRoom
 from mercato_server.runtime.packing import Packed, Unpackable, pack, pack_result, unpack_batch
 from mercato_server.runtime.worker import Worker
 
@@ -41,15 +42,25 @@ class Version:
             while (message := link.receive()) is not None and message.kind != Kind.CLOSE:
                 with self._turn:
                     kind, answer = self._answer(link, message)
-                link.send(kind, message.number, answer, slot=message.slot)
+                self._send(link, kind, message, answer)
             with self._turn:
                 self._close()
             if message is not None:
-                link.send(Kind.DONE, message.number)
+                self._send(link, Kind.DONE, message)
             link.close()
         except BaseException:
             log.critical("the worker lost its line to the server", exc_info=True)
             os._exit(1)
+
+    def _send(self, link: Link, kind: Kind, message: Message, answer: Packed | None = None) -> None:
+        """A front that is gone meanwhile is told apart by what is received next."""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            try:
+                link.send(kind, message.number, answer, slot=message.slot)
+            except NoRoom as error:
+                fault = PluginFault(f"model {self._model!r}: the answer has no room: {error}", model=self._model)
+                log.error("%s", fault, extra={"model": self._model, "fault": fault.id})
+                link.send(Kind.FAILED, message.number, pack(failure(fault)), slot=message.slot)
 
     def _answer(self, link: Link, message: Message) -> tuple[Kind, Packed | None]:
         try:

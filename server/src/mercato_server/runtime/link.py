@@ -24,6 +24,12 @@ SMALLEST = 64 * 1024
 KEPT = 1024 * 1024
 """Bytes that a slot keeps however little it needs."""
 
+LARGEST = 1 << 30
+"""Bytes of the largest memory of a slot: a batch and its answers take no more."""
+
+LARGEST_HEAD = 16 << 20
+"""Bytes of the largest head, which is read whole."""
+
 PATIENCE = 256
 """Messages after which a slot gives memory back that none of them has needed a quarter of."""
 
@@ -46,6 +52,10 @@ class Broken(Exception):
     """The other side sent what is no message."""
 
 
+class NoRoom(Exception):
+    """There is no memory, or no descriptor, for what was to be sent; the other side knows nothing of it."""
+
+
 class Message(NamedTuple):
     """One message. `view` is the memory that it is about, without its head, which is `head`: both are borrowed."""
 
@@ -66,10 +76,14 @@ def pair() -> tuple[socket.socket, socket.socket]:
 
 
 class Link:
-    """One end. `slots` messages with something in memory may be under way at a time; belongs to one thread."""
+    """One end. `slots` messages with something in memory may be under way at a time; belongs to one thread.
 
-    def __init__(self, end: socket.socket, slots: int = 1) -> None:
+    `accepts` is the number of descriptors that a message may bring besides that of its memory.
+    """
+
+    def __init__(self, end: socket.socket, slots: int = 1, accepts: int = 0) -> None:
         self._socket = end
+        self._accepts = accepts
         self._mine = [_Slot() for _ in range(slots)]
         self._theirs: list[Segment | None] = [None] * slots
 
@@ -80,14 +94,15 @@ class Link:
     def send(
         self, kind: Kind, number: int = 0, packed: Packed | None = None, *, slot: int = 0, also: Sequence[int] = ()
     ) -> None:
-        """Send a message; `also` are descriptors to pass on. Raises OSError when the other side is gone."""
+        """Send a message; `also` are descriptors to pass on.
+
+        Raises NoRoom before anything is sent, OSError when the other side is gone or cannot be reached.
+        """
         head = end = 0
         fresh: list[int] = []
         if packed is not None:
             head, end = packed.head_at, packed.end
-            segment, fresh = self._mine[slot].room(end)
-            segment.view[0] = 0
-            packed.write(segment.view)
+            fresh = self._written(slot, packed)
         data = _FORM.pack(kind, slot, len(fresh), number, head, end)
         try:
             if fresh or also:
@@ -135,15 +150,30 @@ class Link:
                 segment.close()
                 self._theirs[place] = None
 
+    def _written(self, slot: int, packed: Packed) -> list[int]:
+        if packed.end > LARGEST:
+            raise NoRoom(f"{packed.end} bytes are more than {LARGEST}")
+        try:
+            segment, fresh = self._mine[slot].room(packed.end)
+        except (OSError, MemoryError) as error:
+            raise NoRoom(f"{type(error).__name__}: {error}") from error
+        segment.view[0] = 0
+        packed.write(segment.view)
+        return fresh
+
     def _message(self, data: bytes, descriptors: list[int]) -> Message:
         kind, slot, fresh, number, head, end = _FORM.unpack(data)
         if fresh:
             self._take(slot, descriptors.pop(0))
+        if len(descriptors) > self._accepts:
+            raise ValueError("the message brings descriptors that nobody asked for")
         if not end:
             return Message(kind, slot, number, _EMPTY, b"", descriptors)
         segment = self._theirs[slot]
         if segment is None or not RESERVED <= head <= end <= len(segment):
             raise ValueError("the message points outside its memory")
+        if end > LARGEST or end - head > LARGEST_HEAD:
+            raise ValueError("the message is too large")
         return Message(kind, slot, number, segment.view[:head], bytes(segment.view[head:end]), descriptors)
 
     def _take(self, slot: int, descriptor: int) -> None:
@@ -168,9 +198,10 @@ class _Slot:
         wanted = self._wanted(size)
         if self._segment is not None and wanted == len(self._segment):
             return self._segment, []
+        segment, descriptor = Segment.make(wanted)  # first, so that what there is stays when there is no more
         self.close()
-        self._segment, descriptor = Segment.make(wanted)
-        return self._segment, [descriptor]
+        self._segment = segment
+        return segment, [descriptor]
 
     def mark(self) -> None:
         if self._segment is not None:

@@ -21,8 +21,9 @@ from mercato_plugin.frozen import thaw
 from mercato_server.contract.host import Placement
 from mercato_server.contract.plugin import Offer, PluginInfo
 from mercato_server.contract.secrets import sent
+from mercato_server.contract.summary import summary
 from mercato_server.errors import PluginRefused
-from mercato_server.runtime.link import Broken, Kind, Link, pair
+from mercato_server.runtime.link import Broken, Kind, Link, NoRoom, pair
 from mercato_server.runtime.packing import pack
 from mercato_server.runtime.process_lane import SLOTS, ProcessLane
 
@@ -74,8 +75,9 @@ class ProcessHost:
         self._line: Link | None = None
         self._answer: asyncio.Future[tuple[int, bytes]] | None = None
         self._dump = -1
+        self._gone: asyncio.Future[None] | None = None
+        self._waiting: asyncio.Task[None] | None = None
         self._why = ""
-        self._has_started = False
         self._is_closing = False
 
     @property
@@ -86,16 +88,18 @@ class ProcessHost:
     async def start(self) -> Sequence[Offer]:
         """Start the process and have it import the plugin.
 
-        Raises PluginRefused: with what the plugin did wrong, or IMPORT_CRASHED or IMPORT_TIMEOUT. The process has ended
-        then.
+        Raises PluginRefused: with what the plugin did wrong, or IMPORT_TIMEOUT, or IMPORT_CRASHED, also when no process
+        can be started. It has ended then.
         """
         try:
-            await self._spawn()
-            offers = self._offers(*await self._import())
-            self._has_started = True
-            return offers
+            self._spawn()
+            return self._offers(*await self._import())
+        except (OSError, NoRoom) as error:
+            await self.close(at_once=True)
+            text = f"{self.plugin.distribution}: no worker can be started: {summary(error)}"
+            raise PluginRefused("IMPORT_CRASHED", text) from error
         except BaseException:
-            await self.close()
+            await self.close(at_once=True)
             raise
 
     def lane(self, model: str, placement: Placement) -> ProcessLane:
@@ -114,12 +118,13 @@ class ProcessHost:
         limits = self._limits
         lane = ProcessLane(model, ours, self, load_timeout=limits.load_timeout, batch_timeout=limits.batch_timeout)
         self._lanes.add(lane)
-        with theirs, contextlib.suppress(OSError):  # a process that has ended: the lane will tell
+        with theirs, contextlib.suppress(NoRoom):  # the lane will hear that its other end has closed
             self._tell(Kind.OPEN, facts, also=[theirs.fileno()])
         return lane
 
     async def ended(self) -> str:
         """Return when the process has ended without having been asked to: why, for people."""
+        assert self._gone is not None, "a host is started first"
         await asyncio.shield(self._gone)
         return self._why
 
@@ -131,16 +136,14 @@ class ProcessHost:
         except (OSError, IndexError):
             return 0
 
-    async def close(self) -> None:
-        """End the process, whatever it does, with what it has started."""
+    async def close(self, *, at_once: bool = False) -> None:
+        """End the process, whatever it does, with what it has started; `at_once` grants it no time."""
         self._is_closing = True
-        if self._process is None:
+        if self._waiting is None:
             return
         self._hang_up()
-        # One that has not answered its start yet may be busy for good.
-        await asyncio.wait([self._waiting], timeout=EXIT_SECONDS if self._has_started else 0)
-        if not self._waiting.done():
-            self._signal(signal.SIGKILL)
+        await asyncio.wait([self._waiting], timeout=0 if at_once else EXIT_SECONDS)
+        self._signal(signal.SIGKILL)
         await self._waiting
 
     def hangs(self, why: str) -> None:
@@ -149,30 +152,36 @@ class ProcessHost:
 
     async def ending(self) -> str:
         """How a process ended whose lines have closed: they close a moment before its end is known."""
-        await asyncio.wait([self._waiting], timeout=DEAF_SECONDS)
+        if self._waiting is not None:
+            await asyncio.wait([self._waiting], timeout=DEAF_SECONDS)
         return self._why or "ended"
 
     def forget(self, lane: ProcessLane) -> None:
         """A lane has closed."""
         self._lanes.discard(lane)
 
-    async def _spawn(self) -> None:
+    def _spawn(self) -> None:
+        """Start the process and follow it. Raises OSError; nothing is left then."""
         loop = asyncio.get_running_loop()
-        self._gone: asyncio.Future[None] = loop.create_future()
-        ours, theirs = pair()
-        self._dump = os.memfd_create("mercato-dump", os.MFD_CLOEXEC)
-        with theirs:
+        self._gone = loop.create_future()
+        with contextlib.ExitStack() as opened:
+            ours, theirs = map(opened.enter_context, pair())
+            self._dump = os.memfd_create("mercato-dump", os.MFD_CLOEXEC)
+            opened.callback(os.close, self._dump)
             passed = (theirs.fileno(), self._dump)
             # Not asyncio's own: uvloop forks, and holds the loop for milliseconds where this one takes half of one.
-            self._process = subprocess.Popen(  # noqa: S603, ASYNC220  our own module, and short
+            self._process = subprocess.Popen(  # noqa: S603  our own module
                 [sys.executable, "-P", "-m", "mercato_server.runtime", str(os.getpid()), *map(str, passed)],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=passed, start_new_session=True,
                 env=_environment(),
             )  # fmt: skip
+            exit_descriptor = _watched(self._process)
+            opened.pop_all()
+        theirs.close()
         self._line = Link(ours)
         ours.setblocking(False)
         loop.add_reader(ours.fileno(), self._on_line)
-        self._waiting = loop.create_task(self._wait())
+        self._waiting = loop.create_task(self._wait(exit_descriptor))
 
     async def _import(self) -> tuple[int, bytes]:
         limits, info = self._limits, self.plugin
@@ -184,9 +193,9 @@ class ProcessHost:
             "log_level": limits.log_level,
             "log_format": limits.log_format,
         }
+        assert self._waiting is not None, "it was spawned"
         self._answer = asyncio.get_running_loop().create_future()
-        with contextlib.suppress(OSError):  # a process that has ended already: `_wait` will tell
-            self._tell(Kind.START, facts)
+        self._tell(Kind.START, facts)
         first: list[asyncio.Future[Any]] = [self._answer, self._waiting]
         await asyncio.wait(first, timeout=limits.import_timeout, return_when=asyncio.FIRST_COMPLETED)
         if self._answer.done():
@@ -197,18 +206,21 @@ class ProcessHost:
         raise PluginRefused(code, f"{info.distribution}: the worker {self._why} while it imported {info.module}")
 
     def _offers(self, kind: int, head: bytes) -> list[Offer]:
-        facts = json.loads(head)
-        if kind == Kind.FAILED:
-            raise PluginRefused(facts["reason"], facts["message"])
         try:
-            return [Offer(self.plugin, thaw(offer["spec"]), offer["key"], self._given) for offer in facts["offers"]]
-        except (SpecError, LookupError, TypeError, ValueError) as error:
+            facts = json.loads(head)
+            if kind == Kind.DONE:
+                return [Offer(self.plugin, thaw(offer["spec"]), offer["key"], self._given) for offer in facts["offers"]]
+            refused = PluginRefused(facts["reason"], facts["message"])
+        except (SpecError, LookupError, TypeError, ValueError, RecursionError) as error:
             text = f"{self.plugin.distribution}: its worker told of models that are none"
             raise PluginRefused("IMPORT_FAILED", text) from error
+        raise refused
 
     def _tell(self, kind: Kind, facts: Mapping[str, Any], also: Sequence[int] = ()) -> None:
-        assert self._line is not None, "a host is started first"
-        self._line.send(kind, 0, pack(facts), also=also)
+        """Say something on the line. Raises NoRoom; that nobody hears it is told by the lane or the start."""
+        if self._line is not None:
+            with contextlib.suppress(OSError):
+                self._line.send(kind, 0, pack(facts), also=also)
 
     def _on_line(self) -> None:
         """The process answers `start`, or has ended, or closed what it must not."""
@@ -229,12 +241,14 @@ class ProcessHost:
 
     async def _end_deaf(self) -> None:
         """The line of a process that ends closes a moment before its end is known; one that lives on cannot be told."""
+        assert self._waiting is not None
         await asyncio.wait([self._waiting], timeout=DEAF_SECONDS)
         self._why = self._why or "was ended: it closed its line to the server"
         self._signal(signal.SIGKILL)
 
     async def _end_hanging(self, why: str) -> None:
         """It is to write down first where it hangs."""
+        assert self._waiting is not None
         self._why = self._why or why
         self._signal(signal.SIGABRT)
         await asyncio.wait([self._waiting], timeout=DUMP_SECONDS)
@@ -253,11 +267,10 @@ class ProcessHost:
             self._line.close()
             self._line = None
 
-    async def _wait(self) -> None:
+    async def _wait(self, exit_descriptor: int) -> None:
         """Follow the process to its end, and tell whoever waits for it."""
-        code = await self._exit_code()
-        self._why = self._why or _ending(code)
-        self._signal(signal.SIGKILL)  # what it has started and left behind
+        code = await self._exit_code(exit_descriptor)
+        self._why = self._why or _how(code)
         self._hang_up()
         for lane in list(self._lanes):
             lane.lost()
@@ -266,26 +279,38 @@ class ProcessHost:
         if not self._is_closing:
             facts = {"plugin": self.plugin.distribution, **({"output": dump} if dump else {})}
             log.error("the worker of %s %s", self.plugin.distribution, self._why, extra=facts)
+            assert self._gone is not None
             self._gone.set_result(None)
 
-    async def _exit_code(self) -> int:
+    async def _exit_code(self, exit_descriptor: int) -> int:
         assert self._process is not None
         loop = asyncio.get_running_loop()
         exited = asyncio.Event()
-        descriptor = os.pidfd_open(self._process.pid)
-        loop.add_reader(descriptor, exited.set)
+        loop.add_reader(exit_descriptor, exited.set)
         try:
             await exited.wait()
         finally:
-            loop.remove_reader(descriptor)
-            os.close(descriptor)
+            loop.remove_reader(exit_descriptor)
+            os.close(exit_descriptor)
+        self._signal(signal.SIGKILL)  # what it has started and left behind, while its number is still its own
         return self._process.wait()
 
     def _signal(self, number: signal.Signals) -> None:
-        """To the process and to what it has started in its group."""
+        """To the process and to what it has started in its group, unless it has ended."""
         assert self._process is not None
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, number)
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, number)
+
+
+def _watched(process: "subprocess.Popen[bytes]") -> int:
+    """A descriptor that tells of the process's end. Raises OSError; the process has ended then."""
+    try:
+        return os.pidfd_open(process.pid)
+    except OSError:
+        process.kill()
+        process.wait()
+        raise
 
 
 def _environment() -> dict[str, str]:
@@ -294,7 +319,7 @@ def _environment() -> dict[str, str]:
     return {**kept, "ORT_DISABLE_TELEMETRY": "1"}
 
 
-def _ending(code: int) -> str:
+def _how(code: int) -> str:
     if code < 0:
         known = {int(number): number.name for number in signal.Signals}
         return f"was ended by signal {known.get(-code, -code)}"

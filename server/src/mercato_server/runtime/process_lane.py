@@ -17,18 +17,25 @@ from mercato_server.errors import (
     InvalidRequest,
     LoadFailed,
     MercatoError,
+    Overloaded,
     PluginFault,
     ProviderUnavailable,
     Violation,
     WorkerCrashed,
 )
-from mercato_server.runtime.link import Broken, Kind, Link, Message
+from mercato_server.runtime.link import Broken, Kind, Link, Message, NoRoom
 from mercato_server.runtime.packing import Packed, pack_batch, unpack_result
 
 log = logging.getLogger("mercato.worker")
 
 SLOTS = 2
 """Batches of one front under way: one runs, one is prepared."""
+
+CLOSE_SECONDS = 5.0
+"""Longest wait for a version to be let go of, once nothing is before it."""
+
+RETRY_SECONDS = 1.0
+"""When a caller may come again for whose batch there was no room."""
 
 _LOAD_ERRORS: dict[str, type[MercatoError]] = {kind.reason: kind for kind in (LoadFailed, ProviderUnavailable)}
 
@@ -49,10 +56,11 @@ class Owner(Protocol):
 class _Flight:
     """One message under way, and the answer to come."""
 
-    __slots__ = ("answer", "kind", "slot")
+    __slots__ = ("answer", "kind", "number", "slot")
 
-    def __init__(self, kind: Kind, slot: int, answer: "asyncio.Future[Any]") -> None:
+    def __init__(self, kind: Kind, number: int, slot: int, answer: "asyncio.Future[Any]") -> None:
         self.kind = kind
+        self.number = number
         self.slot = slot
         self.answer = answer
 
@@ -136,7 +144,8 @@ class ProcessLane:
         try:
             return await flight.answer
         except asyncio.CancelledError:
-            if self._link is not None:
+            # Only while the slot is still its own.
+            if self._link is not None and self._flights.get(flight.number) is flight:
                 self._link.cancel(flight.slot)
             raise
 
@@ -145,19 +154,28 @@ class ProcessLane:
             self._permits.release()
             raise self._ended()
         number = next(self._numbers) & 0xFFFFFFFF
-        flight = _Flight(kind, self._slots.pop(), self._loop.create_future())
+        flight = _Flight(kind, number, self._slots.pop(), self._loop.create_future())
         try:
             self._link.send(kind, number, packed, slot=flight.slot)
-        except OSError:
+        except NoRoom as error:
             self._release(flight)
-            self.lost()
+            raise self._no_room(error) from error
+        except OSError as error:
+            self._release(flight)
+            self._give_up(error)
             raise self._ended() from None
         if not self._flights:
             self._begun = time.monotonic()
         self._flights[number] = flight
-        if kind == Kind.RUN and self._watch is None:
-            self._watch = self._loop.call_later(self._batch_timeout, self._look)
+        self._guard()
         return flight
+
+    def _give_up(self, error: OSError) -> None:
+        """What cannot be sent to a process leaves both sides with different beliefs, so it has to end."""
+        if not isinstance(error, ConnectionError):  # of one that has ended
+            log.error("nothing can be sent to the worker of model %s: %s", self._model, error)
+            self._owner.hangs("was ended: nothing could be sent to it")
+        self.lost()
 
     def _on_readable(self) -> None:
         assert self._link is not None
@@ -175,6 +193,20 @@ class ProcessLane:
             self._owner.hangs("was ended: it sent what is no answer")
             self.lost()
 
+    def _guard(self) -> None:
+        """Have the one that is first looked after; loads have bounds of their own."""
+        first = next(iter(self._flights.values()), None)
+        if first is None or first.kind not in (Kind.RUN, Kind.CLOSE):
+            return
+        if self._watch is not None and first.kind == Kind.CLOSE:
+            self._watch.cancel()
+            self._watch = None
+        if self._watch is None:
+            self._watch = self._loop.call_later(self._bound(first), self._look)
+
+    def _bound(self, first: _Flight) -> float:
+        return CLOSE_SECONDS if first.kind == Kind.CLOSE else self._batch_timeout
+
     def _answered(self, message: Message) -> None:
         """Read the answer at once: the worker may write to that memory again as soon as the slot is free."""
         flight = self._flights[message.number]
@@ -183,6 +215,7 @@ class ProcessLane:
         del self._flights[message.number]
         self._begun = time.monotonic()
         self._release(flight)
+        self._guard()
 
     def _outcome(self, asked: Kind, message: Message) -> tuple[Any, Exception | None]:
         match message.kind:
@@ -201,15 +234,23 @@ class ProcessLane:
         self._permits.release()
 
     def _look(self) -> None:
-        """End a process whose oldest batch has run too long."""
+        """End a process that has been busy with one thing too long."""
         self._watch = None
-        if not self._flights:
+        first = next(iter(self._flights.values()), None)
+        if first is None:
             return
-        left = self._begun + self._batch_timeout - time.monotonic()
+        bound = self._bound(first)
+        left = self._begun + bound - time.monotonic()
         if left > 0:
             self._watch = self._loop.call_later(left, self._look)
-        else:
-            self._owner.hangs(f"was ended: a batch of model {self._model!r} took longer than {self._batch_timeout:g} s")
+            return
+        what = "closing" if first.kind == Kind.CLOSE else "a batch of"
+        self._owner.hangs(f"was ended: {what} model {self._model!r} took longer than {bound:g} s")
+
+    def _no_room(self, error: NoRoom) -> Overloaded:
+        log.warning("model %s: no room for a batch: %s", self._model, error, extra={"model": self._model})
+        text = f"model {self._model!r}: the server has no memory or descriptors left for the batch; retry later"
+        return Overloaded(text, model=self._model, retry_after=RETRY_SECONDS)
 
     def _ended(self) -> WorkerCrashed:
         """For what comes too late to be handed over."""
