@@ -23,7 +23,7 @@ from mercato_server.contract.host import Loaded, Placement
 from mercato_server.contract.lane import NotRun
 from mercato_server.contract.plugin import PluginInfo
 from mercato_server.errors import InvalidRequest, LoadFailed, Overloaded, PluginFault, PluginRefused, WorkerCrashed
-from mercato_server.runtime import process_lane
+from mercato_server.runtime import process, process_lane
 from mercato_server.runtime.process import ProcessHost, WorkerLimits
 
 PLUGIN = """
@@ -499,3 +499,12 @@ async def test_what_a_plugin_forks_ends_with_its_worker(start: Start, tmp_path: 
     ready, _, _ = await asyncio.to_thread(select.select, [descriptor], [], [], 20)
     os.close(descriptor)
     assert ready
+
+
+async def test_a_server_that_was_upgraded_on_disk_is_to_be_restarted(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "SERVER", "0.0.9")
+    with pytest.raises(PluginRefused, match=r"mercato-server .* was installed while 0\.0\.9 runs; restart") as refused:
+        await start().start()
+    assert refused.value.code == "API_VERSION"

@@ -13,6 +13,7 @@ import resource
 import signal
 import socket
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,7 @@ class WorkerProcess:
 
     def _offers(self, facts: dict[str, Any]) -> list[dict[str, Any]]:
         configure(facts["log_level"], facts["log_format"])
+        _check_server(facts["server"])
         if facts["memory"]:
             limit_memory(facts["memory"])
         if facts["shared_threads"]:
@@ -102,6 +104,14 @@ class WorkerProcess:
             return Worker(offered, artifact, provider=facts["provider"], threads=facts["threads"])
 
         return Version(offered.spec.name, make)
+
+
+def _check_server(running: str) -> None:
+    """Refuse to work for a server of another version: both ends of a link are of one."""
+    if (installed := version("mercato-server")) != running:
+        raise PluginRefused(
+            "API_VERSION", f"mercato-server {installed} was installed while {running} runs; restart the server"
+        )
 
 
 def _artifact(folder: Path, digest: str, plugin: PluginInfo) -> Artifact:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 from mercato_plugin import SpecError
@@ -40,6 +41,9 @@ DUMP_SECONDS = 1.0
 
 MAX_DUMP = 1 << 16
 """Bytes that are read of what a process wrote while it crashed."""
+
+SERVER = version("mercato-server")
+"""What this process runs, whatever is installed later."""
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -186,6 +190,7 @@ class ProcessHost:
     async def _import(self) -> tuple[int, bytes]:
         limits, info = self._limits, self.plugin
         facts = {
+            "server": SERVER,
             "plugin": {name: getattr(info, name) for name in ("distribution", "version", "entry_point", "module")},
             "given": sent(self._given),
             "memory": limits.memory,
