@@ -6,6 +6,7 @@ Reading copies: nothing that is read changes any more, whatever the other side d
 import json
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _LENGTHS = np.dtype(np.int64)
 
 _to_json = json.JSONEncoder(separators=(",", ":"), default=str).encode
+_from_json = json.JSONDecoder().decode
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 # A plugin's text may hold lone surrogates; what answers callers decides about them.
 _CODING = ("utf-8", "surrogatepass")
@@ -63,35 +66,29 @@ def pack(head: Mapping[str, Any]) -> Packed:
 
 
 def pack_batch(batch: JoinedBatch) -> Packed:
-    """A batch, for `unpack_batch`."""
+    """A batch, for `unpack_batch`. What is empty, as most of it mostly is, is left out."""
     writer = _Writer()
-    values, columns = {}, {}
-    for name, value in batch.parameters.items():
-        if isinstance(value, np.ndarray):
-            columns[name] = writer.array(name, value)
-        else:
-            values[name] = value
-    head = {
-        "rows": batch.rows,
-        "deadline": batch.deadline,
-        "inputs": writer.arrays(batch.inputs),
-        "lengths": writer.arrays(batch.lengths),
-        "present": writer.arrays(batch.present),
-        "parameters": values,
-        "per_row": columns,
-    }
+    head: dict[str, Any] = {"rows": batch.rows, "deadline": batch.deadline, "inputs": writer.arrays(batch.inputs)}
+    if batch.lengths:
+        head["lengths"] = writer.arrays(batch.lengths)
+    if batch.present:
+        head["present"] = writer.arrays(batch.present)
+    if batch.parameters:
+        columns = {name: value for name, value in batch.parameters.items() if isinstance(value, np.ndarray)}
+        head["parameters"] = {name: value for name, value in batch.parameters.items() if name not in columns}
+        head["per_row"] = writer.arrays(columns)
     return Packed(head, writer.parts, writer.end)
 
 
 def unpack_batch(view: memoryview, head: bytes) -> JoinedBatch:
     """The batch that `pack_batch` wrote."""
-    facts, reader = json.loads(head), _Reader(view)
+    facts, reader = _from_json(head.decode()), _Reader(view)
     return JoinedBatch(
         inputs=reader.arrays(facts["inputs"]),
         rows=facts["rows"],
-        parameters={**facts["parameters"], **reader.arrays(facts["per_row"])},
-        lengths=reader.arrays(facts["lengths"]),
-        present=reader.arrays(facts["present"]),
+        parameters={**facts.get("parameters", _NOTHING), **reader.arrays(facts.get("per_row", _NOTHING))},
+        lengths=reader.arrays(facts.get("lengths", _NOTHING)),
+        present=reader.arrays(facts.get("present", _NOTHING)),
         deadline=facts["deadline"],
     )
 
@@ -99,25 +96,29 @@ def unpack_batch(view: memoryview, head: bytes) -> JoinedBatch:
 def pack_result(result: BatchResult) -> Packed:
     """A result, for `unpack_result`. Raises Unpackable for an output that no message can hold."""
     writer = _Writer()
-    head = {
+    head: dict[str, Any] = {
         "outputs": writer.arrays(result.outputs),
-        "rejected": [[int(row), str(field), str(why)] for row, (field, why) in result.rejected.items()],
-        "truncated": {name: [int(row) for row in rows] for name, rows in result.truncated.items()},
         "pre_ns": result.pre_ns,
         "compute_ns": result.compute_ns,
         "post_ns": result.post_ns,
         "padding": float(result.padding),
         "provider": result.provider,
     }
+    if result.rejected:
+        head["rejected"] = [[int(row), str(field), str(why)] for row, (field, why) in result.rejected.items()]
+    if result.truncated:
+        head["truncated"] = {name: [int(row) for row in rows] for name, rows in result.truncated.items()}
     return Packed(head, writer.parts, writer.end)
 
 
 def unpack_result(view: memoryview, head: bytes) -> BatchResult:
     """The result that `pack_result` wrote. Raises one of Python's own errors for what it did not write."""
-    facts = json.loads(head)
+    facts = _from_json(head.decode())
     facts["outputs"] = _Reader(view).arrays(facts["outputs"])
-    facts["rejected"] = {row: (field, why) for row, field, why in facts["rejected"]}
-    facts["truncated"] = {name: frozenset(rows) for name, rows in facts["truncated"].items()}
+    if rejected := facts.get("rejected"):
+        facts["rejected"] = {row: (field, why) for row, field, why in rejected}
+    if truncated := facts.get("truncated"):
+        facts["truncated"] = {name: frozenset(rows) for name, rows in truncated.items()}
     return BatchResult(**facts)
 
 
