@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
-LONGEST_QUIET = 16
+LONGEST_QUIET = 32
 LARGEST = 64
 
 
