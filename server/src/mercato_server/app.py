@@ -49,44 +49,35 @@ class App:
 
     def __init__(self, settings: Settings, on_progress: OnProgress) -> None:
         self._settings = settings
-        self.catalog = Catalog()
-        for name, overrides in settings.models.items():
-            self.catalog.labels[name] = dict(overrides.labels)
-        threads = settings.threads or cpu_limit()
-        host_of = _hosts(settings, threads)
-        self._resources = Resources(
-            provider=self._choose(settings.provider),
-            threads=threads,
-            max_requests=settings.max_requests,
-            max_request_bytes=settings.max_request_bytes,
-        )
+        self.stopping = asyncio.Event()
+        self.catalog = _catalog(settings)
+        self._threads = settings.threads or cpu_limit()
         self._loader = Loader(Store(settings.store), self._resources_of, MemoryBudget(settings.memory_limit))
-        crashes = CrashLimits(settings.crash_budget, settings.crash_window)
-        roster = Roster(host_of, settings.isolation, crashes)
-        self._lifecycle = Lifecycle(self.catalog, roster, self._loader, on_progress)
-        limits = Limits(
-            settings.max_message_bytes, settings.max_message_fields, settings.default_deadline, settings.connection_age
-        )
+        self._lifecycle = Lifecycle(self.catalog, _roster(settings, self._threads), self._loader, on_progress)
         self._tracing = _tracing(settings.tracing)
         self._observation = Observation(self._tracing)
         self._certificates = _certificates(settings)
+        limits = _limits(settings)
         self._server = DataServer(self.catalog, limits, _access(settings), self._observation, self._certificates)
-        self.stopping = asyncio.Event()
-        self._operator = Operator(
+        self._operator = self._made_operator()
+        self._admin = AdminServer(self.catalog, self._operator, limits, self._observation, self._server.health)
+        self._provider: Provider | None = None
+        self._probe: ProbeServer | None = None
+        self._metrics: MetricsPort | None = None
+        self._has_started = False
+        self.catalog.listeners.append(self._announce)
+        self.port = self.metrics_port = self.probe_port = 0
+        self.admin_address = ""
+
+    def _made_operator(self) -> Operator:
+        return Operator(
             self.catalog,
             self._lifecycle,
             self._installed,
             settle=self._server.settle_arrivals,
             stop=self.stopping.set,
-            drain_seconds=settings.drain_seconds,
+            drain_seconds=self._settings.drain_seconds,
         )
-        self._admin = AdminServer(self.catalog, self._operator, limits, self._observation, self._server.health)
-        self._has_started = False
-        self._probe: ProbeServer | None = None
-        self._metrics: MetricsPort | None = None
-        self.catalog.listeners.append(self._announce)
-        self.port = self.metrics_port = self.probe_port = 0
-        self.admin_address = ""
 
     @property
     def tls(self) -> str:
@@ -96,18 +87,13 @@ class App:
         return "tls" if self._settings.is_secured else "off"
 
     async def start(self, on_listening: Callable[[int], None]) -> None:
-        """Listen at once, so that probes get an answer, then bring the models up.
+        """Listen once the provider is settled, so that probes get an answer, then bring the models up.
 
-        Raises StartupError when a port is taken, or with `strict` when anything failed.
+        Raises StartupError when the provider does not come up, when a port is taken, or with `strict` when anything
+        failed.
         """
-        if self._settings.metrics_listen != OFF:
-            self._open_metrics(self._settings.metrics_listen)
-        self.port = await self._server.start(self._settings.listen)
-        if self._settings.is_secured and self._settings.probe_listen != OFF:
-            self._probe = self._server.probe()
-            self.probe_port = await self._probe.start(self._settings.probe_listen)
-        if self._settings.admin_listen != OFF:
-            self.admin_address = await self._admin.start(admin_address(self._settings.admin_listen, self.port))
+        self._provider = await in_daemon_thread(self._choose, self._settings.provider)
+        await self._listen()
         on_listening(self.port)
         await self._lifecycle.bring_up(*await in_daemon_thread(self._installed))
         for fault in self._stray_overrides():
@@ -116,6 +102,16 @@ class App:
             raise StartupError("refusing to serve (strict): " + "; ".join(failures))
         self._has_started = True
         self._announce_server()
+
+    async def _listen(self) -> None:
+        if self._settings.metrics_listen != OFF:
+            self._open_metrics(self._settings.metrics_listen)
+        self.port = await self._server.start(self._settings.listen)
+        if self._settings.is_secured and self._settings.probe_listen != OFF:
+            self._probe = self._server.probe()
+            self.probe_port = await self._probe.start(self._settings.probe_listen)
+        if self._settings.admin_listen != OFF:
+            self.admin_address = await self._admin.start(admin_address(self._settings.admin_listen, self.port))
 
     def end(self) -> None:
         """Begin to stop; asked again, give up what is in flight."""
@@ -165,12 +161,14 @@ class App:
 
     def _resources_of(self, model: str) -> Resources:
         """What one model is given: what all get, but for its overrides."""
-        given = self._settings.overrides(model)
+        assert self._provider is not None, "models are brought up once it is settled"
+        settings, given = self._settings, self._settings.overrides(model)
+        common = Resources(self._provider, self._threads, settings.max_requests, settings.max_request_bytes)
         if "provider" in given:
             given["provider"] = self._choose(given["provider"])
         if "threads" in given:
             given["threads"] = given["threads"] or cpu_limit()
-        return replace(self._resources, **given)
+        return replace(common, **given)
 
     def _announce(self, version: Version) -> None:
         """Keep health in step: a model serves while one of its versions does."""
@@ -216,6 +214,22 @@ class App:
         ]
 
 
+def _catalog(settings: Settings) -> Catalog:
+    labels = {name: dict(overrides.labels) for name, overrides in settings.models.items()}
+    return Catalog(labels=labels)
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        settings.max_message_bytes, settings.max_message_fields, settings.default_deadline, settings.connection_age
+    )
+
+
+def _roster(settings: Settings, threads: int) -> Roster:
+    crashes = CrashLimits(settings.crash_budget, settings.crash_window)
+    return Roster(_hosts(settings, threads), settings.isolation, crashes)
+
+
 def _hosts(settings: Settings, threads: int) -> HostOf:
     """Makes the workers' hosts; onnxruntime is imported only where they are threads of this process."""
     shared = threads if settings.thread_pool == "worker" else 0
@@ -230,7 +244,9 @@ def _inline_hosts(settings: Settings, shared: int) -> HostOf:
         share_threads(shared)
 
     def host_of(plugin: PluginInfo) -> Host:
-        return InlineHost(plugin, lambda: load_one(plugin, settings.plugin), settings.import_timeout)
+        return InlineHost(
+            plugin, lambda: load_one(plugin, settings.plugin), settings.import_timeout, settings.load_timeout
+        )
 
     return host_of
 

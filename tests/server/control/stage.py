@@ -27,7 +27,7 @@ from mercato_server.control.loading import Loader
 from mercato_server.control.memory import MemoryBudget
 from mercato_server.control.posts import HostOf, Roster
 from mercato_server.control.resources import Resources
-from mercato_server.errors import LoadFailed, PluginRefused, WorkerCrashed
+from mercato_server.errors import LoadFailed, WorkerCrashed
 from mercato_server.runtime.providers import Provider
 from mercato_server.serving.catalog import Catalog, Version
 from mercato_server.serving.request import Answer, Request
@@ -94,7 +94,7 @@ class PuppetHost:
         self.plugin = plugin
         self.pid = next(stage.pids)
         self.lanes: list[PuppetLane] = []
-        self.is_closed = False
+        self.is_closed = self.ended_at_once = False
         self._stage = stage
         self._is_alive = False
         self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -102,7 +102,7 @@ class PuppetHost:
     async def start(self) -> Sequence[Offer]:
         await self._stage.passed(self.plugin.distribution, "start")
         answer = self._stage.answers[self.plugin.distribution]
-        if isinstance(answer, PluginRefused):
+        if isinstance(answer, Exception):
             raise answer
         self._is_alive = True
         return [replace(offer, plugin=self.plugin) for offer in answer]
@@ -117,8 +117,11 @@ class PuppetHost:
     def memory(self) -> int:
         return NBYTES if self._is_alive else 0
 
-    async def close(self) -> None:
+    async def close(self, *, at_once: bool = False) -> None:
         self.is_closed, self._is_alive = True, False
+        self.ended_at_once |= at_once
+        if not at_once:
+            await self._stage.passed(self.plugin.distribution, "close")
 
     def crash(self, why: str = KILLED) -> None:
         """End as if by a fault: lanes hear of it first, as from the kernel."""
@@ -153,6 +156,7 @@ class PuppetLane:
         return BatchResult({"y": batch.inputs["x"] * 2})
 
     async def close(self) -> None:
+        await self._stage.passed(self.model, "close")
         self.is_closed = True
 
     def lost(self, why: str) -> None:
@@ -185,7 +189,7 @@ class Stage:
 
     def __init__(self, folder: Path, host_of: HostOf | None = None, *, isolation: str = "process") -> None:
         self.pids = itertools.count(1000)
-        self.answers: dict[str, Sequence[Offer] | PluginRefused] = {}
+        self.answers: dict[str, Sequence[Offer] | Exception] = {}
         self.gates: dict[tuple[str, str], Gate] = {}
         self.failing: dict[tuple[str, str], Exception] = {}
         self.kept_out: list[Refusal] = []

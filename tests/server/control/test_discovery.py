@@ -89,3 +89,26 @@ async def test_a_start_that_is_cancelled_ends_the_workers_that_import(stage: Sta
     with pytest.raises(asyncio.CancelledError):
         await bringing
     assert [host.is_closed for host in stage.hosts] == [True]
+
+
+async def test_a_start_that_is_cancelled_ends_the_workers_that_wait_for_the_others(stage: Stage) -> None:
+    stage.hold("mercato-slow", "start")
+    plugins = [stage.install(stage.offer(name)) for name in ("shop.fast", "shop.slow")]
+    bringing = asyncio.ensure_future(stage.control.bring_up(plugins))
+    await stage.clock.asleep()
+    bringing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await bringing
+    assert [host.is_closed for host in stage.hosts] == [True, True]
+
+
+async def test_a_host_that_cannot_be_started_is_a_refusal(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    stage.answers["mercato-bad"] = OSError(24, "too many open files")
+    await stage.control.bring_up([plugin("mercato-bad"), stage.install(stage.offer("shop.good"))])
+
+    [refusal] = stage.catalog.refused
+    assert (refusal.code, refusal.reason) == (
+        "IMPORT_FAILED", "the worker of mercato-bad could not be started: OSError; the log has the traceback",
+    )  # fmt: skip
+    assert any(record.exc_info for record in caplog.records)
+    assert await stage.ask("shop.good") == [[2, 2]]

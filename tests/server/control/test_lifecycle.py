@@ -22,7 +22,7 @@ from mercato_server.control.memory import MemoryBudget
 from mercato_server.control.posts import Roster
 from mercato_server.control.resources import Resources
 from mercato_server.errors import Draining
-from mercato_server.runtime.inline import InlineHost
+from mercato_server.runtime.inline import InlineHost, InlineLane
 from mercato_server.runtime.providers import Provider
 from mercato_server.serving.catalog import Catalog
 from mercato_server.serving.request import Request
@@ -234,8 +234,8 @@ async def test_a_batch_that_hangs_does_not_hold_the_drain(life: Life) -> None:
         await future
     go.set()
     [lane] = [seat.lane for _, seat in life.roster.seats() if seat.version.name == "shop.hanging"]
-    assert lane is not None
-    await lane.close()
+    assert isinstance(lane, InlineLane)
+    await lane.leave()
 
 
 async def test_loading_and_unloading_again_and_again_leaves_nothing_behind(life: Life) -> None:
@@ -285,5 +285,5 @@ async def test_hurrying_gives_up_what_is_in_flight(life: Life) -> None:
             await future
     go.set()
     for _, seat in life.roster.seats():
-        assert seat.lane is not None
-        await seat.lane.close()
+        assert isinstance(seat.lane, InlineLane)
+        await seat.lane.leave()

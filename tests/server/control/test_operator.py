@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from tests.server.control.stage import NBYTES, Stage, plugin
+from tests.server.control.stage import NBYTES, PATIENCE, Stage, plugin
 
 from mercato_server.contract.state import State
 from mercato_server.errors import Draining, InvalidRequest, LabelRefused, LoadRefused, NotFound
@@ -146,7 +146,7 @@ async def test_unloading_does_not_wait_for_a_batch_that_hangs(stage: Stage) -> N
     stage.control.retirement.hurry.set()
 
     assert list((await unloading).versions) == [1]
-    with pytest.raises(Draining):
+    with pytest.raises(Draining, match="unloaded by an operator; the server did not wait for this request any longer"):
         await stuck
     assert [host.is_closed for host in stage.hosts] == [True]
     assert not stage.hosts[0].lanes[0].is_closed
@@ -169,3 +169,58 @@ async def test_a_version_that_is_unloaded_while_it_is_loaded_again_stays_unloade
     assert stage.memory.used == NBYTES
     [worker] = stage.operator.workers()
     assert [model.model for model in worker.models] == ["shop.big"]
+
+
+async def stuck_beside(stage: Stage) -> None:
+    """A model whose batch hangs, and whose lane cannot be closed for that, beside another of the same plugin."""
+    first, second = stage.offer("shop.tiny"), replace(stage.offer("shop.big"), plugin=plugin(TINY))
+    await stage.control.bring_up([stage.install(first, second)])
+    gate = stage.hold("shop.tiny", "run")
+    stage.hold("shop.tiny", "close")
+    stage.submit("shop.tiny")
+    await gate.here()
+
+
+async def test_unloading_leaves_behind_what_hangs_beside_a_model_that_serves(stage: Stage) -> None:
+    await stuck_beside(stage)
+    stage.operator._drain_seconds = 0.01
+    async with asyncio.timeout(PATIENCE):
+        assert list((await stage.operator.unload("shop.tiny", 1)).versions) == [1]
+    assert state(stage.version("shop.tiny")) is State.UNLOADED
+    assert await stage.ask("shop.big") == [[2, 2]]
+    assert stage.memory.used == 2 * NBYTES, "what hangs still holds its memory"
+    async with asyncio.timeout(PATIENCE):
+        await stage.load("shop.tiny")
+    stage.let_go("shop.tiny", "close")
+    await asyncio.gather(*stage.control.retirement._closing)
+    assert stage.memory.used == 2 * NBYTES
+
+
+async def test_the_end_of_the_server_closes_no_lane_of_a_process_that_ends(stage: Stage) -> None:
+    await stuck_beside(stage)
+    async with asyncio.timeout(PATIENCE):
+        await stage.control.drain(0.01)
+    assert stage.hosts[0].is_closed and not any(lane.is_closed for lane in stage.hosts[0].lanes)
+
+
+async def test_hurrying_ends_an_unload_whose_lane_does_not_close(stage: Stage) -> None:
+    await stuck_beside(stage)
+    stage.let_go("shop.tiny", "run")
+    unloading = asyncio.ensure_future(stage.operator.unload("shop.tiny", 1))
+    await stage.gates["shop.tiny", "close"].here()
+    stage.control.retirement.hurry.set()
+    async with asyncio.timeout(PATIENCE):
+        await unloading
+
+
+async def test_hurrying_ends_workers_at_once(stage: Stage) -> None:
+    await stage.up(stage.offer("shop.tiny"), stage.offer("shop.other"))
+    closing = stage.hold(TINY, "close")
+    draining = asyncio.ensure_future(stage.control.drain(1000))
+    await closing.here()
+    assert not stage.host(TINY).ended_at_once
+    stage.control.retirement.hurry.set()
+    while not stage.host(TINY).ended_at_once:  # noqa: ASYNC110  (a few turns of the loop later)
+        await asyncio.sleep(0)
+    stage.let_go(TINY, "close")
+    await draining

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from tests.server.control.stage import KILLED, NBYTES, Stage
+from tests.server.control.stage import KILLED, NBYTES, PATIENCE, Gate, Stage
 
 from mercato_server.contract.host import Host
 from mercato_server.contract.plugin import Offer
@@ -250,5 +250,87 @@ async def test_a_supervisor_that_fails_itself_says_so_and_fails_the_models(
     stage.clock.advance(5)
     await stage.until_state("shop.tiny", State.FAILED)
 
-    assert stage.version("shop.tiny").status.reason == "INTERNAL: ZeroDivisionError; the log has the traceback"
+    assert stage.version("shop.tiny").status.reason == (
+        "INTERNAL: the worker of mercato-tiny is lost: ZeroDivisionError, see the log; "
+        "`mercato admin load --plugin mercato-tiny` tries again"
+    )
     assert any(record.exc_info for record in caplog.records if record.message == "the worker of mercato-tiny is lost")
+
+
+async def test_loads_that_end_the_worker_one_after_the_other_hold_up_neither_the_restart_nor_the_last(
+    stage: Stage,
+) -> None:
+    names = [f"shop.{name}" for name in ("tiny", "b", "c", "d")]
+    offers = [stage.offer(name) for name in names]
+    offers = [replace(offer, plugin=offers[0].plugin) for offer in offers]
+    gates = {name: stage.hold(name, "load") for name in names}
+    bringing = asyncio.ensure_future(stage.control.bring_up([stage.install(*offers)]))
+    await stage.until(lambda: all(stage.states(name)[-1:] == [State.LOADING] for name in names))
+    first = await reached(gates)
+    stage.let_go(first, "load")
+    await stage.until_state(first, State.AVAILABLE)
+    for _ in range(2):
+        del gates[first]
+        first = await reached(gates)
+        slept = len(stage.clock.slept)
+        stage.host("mercato-tiny").crash()
+        await stage.clock.asleep(slept + 1)
+        stage.clock.advance(100)
+    del gates[first]
+    stage.let_go(await reached(gates), "load")
+    async with asyncio.timeout(PATIENCE):
+        await bringing
+    await stage.until(lambda: len([name for name in names if stage.states(name)[-1] is State.AVAILABLE]) == 2)
+    assert len([name for name in names if stage.states(name)[-1] is State.FAILED]) == 2
+
+
+async def reached(gates: dict[str, Gate]) -> str:
+    """The first model whose load has begun."""
+    waiting = {asyncio.ensure_future(gate.reached.wait()): name for name, gate in gates.items()}
+    async with asyncio.timeout(PATIENCE):
+        done, pending = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    return waiting[done.pop()]
+
+
+async def test_a_start_that_fails_for_no_fault_of_the_plugin_is_tried_again(stage: Stage) -> None:
+    offer = stage.offer("shop.tiny")
+    await stage.up(offer)
+    await crashed(stage)
+    stage.answers["mercato-tiny"] = OSError(24, "too many open files")
+    slept = len(stage.clock.slept)
+    stage.clock.advance(1)
+    assert await stage.clock.asleep(slept + 1) == pytest.approx(0.2)
+    stage.install(offer)
+    await restarted(stage, "shop.tiny")
+    assert await stage.ask("shop.tiny") == [[2, 2]]
+
+
+async def test_starts_that_go_on_failing_use_the_budget_up(stage: Stage) -> None:
+    await stage.up(stage.offer("shop.tiny"))
+    await crashed(stage)
+    stage.answers["mercato-tiny"] = OSError(24, "too many open files")
+    slept = len(stage.clock.slept)
+    stage.clock.advance(1)
+    await stage.clock.asleep(slept + 1)
+    stage.clock.advance(1)
+    version = await stage.until_state("shop.tiny", State.FAILED)
+    assert version.status.reason == (
+        "WORKER_CRASHED: the worker of mercato-tiny ended 3 times within 60 s, last: the worker of mercato-tiny could "
+        "not be started: OSError; the log has the traceback; `mercato admin load --plugin mercato-tiny` tries again"
+    )
+
+
+async def test_a_worker_whose_versions_are_all_draining_is_not_started_again(stage: Stage) -> None:
+    await stage.up(stage.offer("shop.tiny"))
+    gate = stage.hold("shop.tiny", "run")
+    running = stage.submit("shop.tiny")
+    await gate.here()
+    stage.control.retirement.begin(stage.version("shop.tiny"), "it was unloaded")
+    await crashed(stage)
+    stage.clock.advance(5)
+    with pytest.raises(WorkerCrashed):
+        await running
+    await asyncio.gather(*[post.watching for post in stage.roster.posts if post.watching], return_exceptions=True)
+    assert len(stage.hosts) == 1

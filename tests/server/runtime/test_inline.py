@@ -246,3 +246,81 @@ async def test_settings_that_cannot_enter_the_key_are_a_refusal() -> None:
     with pytest.raises(PluginRefused, match="mercato-made: setting 'what' holds object") as caught:
         await InlineHost(PLUGIN, lambda: [offered(settings=Unkeyable())]).start()
     assert caught.value.code == "SETTINGS_INVALID"
+
+
+class Hung:
+    """A model whose `load` hangs until told to go on."""
+
+    def __init__(self) -> None:
+        self.started, self.go = threading.Event(), threading.Event()
+        outer = self
+
+        class Hanging(Model):
+            def load(self, ctx: Any) -> None:
+                outer.started.set()
+                assert outer.go.wait(10)
+
+        self.model = Hanging
+
+    async def end(self) -> None:
+        self.go.set()
+        for thread in threading.enumerate():
+            if thread.name == NAME:
+                await asyncio.to_thread(thread.join, 10)
+
+
+async def test_a_load_that_hangs_fails_and_leaves_its_thread_behind(tmp_path: Path) -> None:
+    hung = Hung()
+    lane = InlineLane(worker(tmp_path, hung.model), "shop.double", load_timeout=0.01)
+    with pytest.raises(LoadFailed, match=r"loading shop.double took longer than 0.01 s \(load_timeout\)"):
+        await lane.load()
+    async with asyncio.timeout(5):
+        await lane.close()
+    await hung.end()
+    assert threads() == []
+
+
+async def test_another_model_loads_unmeasured_beside_one_whose_load_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mercato_server.runtime.memory.TURN_SECONDS", 0.01)
+    hung = Hung()
+    for name in ("hung", "other"):
+        (tmp_path / name).mkdir()
+    first = InlineLane(worker(tmp_path / "hung", hung.model), "shop.double")
+    loading = asyncio.ensure_future(first.load())
+    await asyncio.to_thread(hung.started.wait, 10)
+    other = InlineLane(worker(tmp_path / "other", examples=[{"x": [[1, 2]]}]), "shop.other")
+    async with asyncio.timeout(10):
+        await other.load()
+        assert (await other.warm()).nbytes == 0
+        await other.close()
+    hung.go.set()
+    await loading
+    await first.close()
+
+
+async def test_closing_twice_at_once_closes_once_and_both_wait(tmp_path: Path) -> None:
+    lane, running, go, _ = await held(tmp_path)
+    closing = [asyncio.ensure_future(lane.close()) for _ in range(2)]
+    await asyncio.sleep(0)
+    go.set()
+    async with asyncio.timeout(10):
+        await asyncio.gather(running, *closing)
+    assert threads() == []
+
+
+async def test_a_host_that_is_closed_ends_the_threads_that_are_idle_and_leaves_the_others(tmp_path: Path) -> None:
+    hung = Hung()
+    host = InlineHost(PLUGIN, lambda: [offered(hung.model)])
+    await host.start()
+    made = artifact(tmp_path, DOUBLE, {"model": double()}, [{"x": [[1, 2]]}])
+    lane = host.lane("shop.double", Placement(made, "cpu", 1))
+    loading = asyncio.ensure_future(lane.load())
+    await asyncio.to_thread(hung.started.wait, 10)
+    async with asyncio.timeout(5):
+        await host.close()
+    assert threads() == [NAME]
+    await hung.end()
+    await loading
+    assert threads() == []

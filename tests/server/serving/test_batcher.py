@@ -291,11 +291,11 @@ async def test_what_is_given_up_is_told_so_and_never_run() -> None:
     [running] = await s.submit(request(1))
     waiting, gone = await s.submit(request(2), request(3, group=("other",)))
     gone.cancel()
-    s.batcher.abandon()
+    s.batcher.abandon("it was unloaded")
     await settle()
 
     for future in (running, waiting):
-        with pytest.raises(Draining, match="did not wait for this request any longer"):
+        with pytest.raises(Draining, match="'shop.tiny': it was unloaded; the server did not wait for this request"):
             future.result()
     assert len(s.lane.batches) == 1 and s.batcher.queued() == 0
     await asyncio.wait_for(s.batcher.finished(), 1)
@@ -304,7 +304,7 @@ async def test_what_is_given_up_is_told_so_and_never_run() -> None:
 async def test_what_is_given_up_before_it_started_is_told_so_too() -> None:
     s = scene()
     future = s.batcher.submit(request(1))
-    s.batcher.abandon()
+    s.batcher.abandon("it was unloaded")
     await settle()
 
     assert isinstance(future.exception(), Draining) and s.lane.batches == []
@@ -330,7 +330,7 @@ async def test_members_to_be_run_alone_are_given_up_too() -> None:
     s = scene()
     futures = await s.submit(request(1), request(2), request(3))
     await s.lane.fail(ValueError("bad"))
-    s.batcher.abandon()
+    s.batcher.abandon("it was unloaded")
     await settle()
 
     assert all(isinstance(future.exception(), Draining) for future in futures)
@@ -632,7 +632,7 @@ async def test_the_end_of_a_lane_that_was_replaced_harms_nobody_who_waits() -> N
 async def test_what_is_prepared_is_given_up_too() -> None:
     s = scene(max_rows=1)
     futures = await s.submit(*(request(id) for id in range(4)))
-    s.batcher.abandon()
+    s.batcher.abandon("it was unloaded")
     await settle()
 
     assert all(isinstance(future.exception(), Draining) for future in futures)
@@ -643,7 +643,7 @@ async def test_what_is_prepared_is_given_up_too() -> None:
 async def test_a_request_that_comes_right_after_giving_up_is_served() -> None:
     s = scene(max_rows=1)
     await s.submit(request(0), request(1))
-    s.batcher.abandon()
+    s.batcher.abandon("it was unloaded")
     later = await s.submit(request(2), request(3), request(4))
 
     assert (s.lane.ids, s.lane.prepared) == ([2], [3])
@@ -707,7 +707,7 @@ async def test_giving_up_does_not_wait_for_a_lane_that_runs_on() -> None:
     s = scene(max_rows=2)
     s.attach(Stubborn())
     futures = await s.submit(*(request(id) for id in range(5)))
-    s.batcher.abandon()
+    s.batcher.abandon("it was unloaded")
     assert all(isinstance(future.exception(), Draining) for future in futures)
     await asyncio.wait_for(s.batcher.finished(), 1)
 

@@ -66,5 +66,5 @@ class Host(Protocol):
     def memory(self) -> int:
         """Bytes of memory that the process holds; 0 when it has ended. Any thread may ask."""
 
-    async def close(self) -> None:
-        """End it, whatever it does; its lanes should be closed before."""
+    async def close(self, *, at_once: bool = False) -> None:
+        """End it with its lanes, whatever they do; `at_once` grants no time. Threads that are busy are left behind."""

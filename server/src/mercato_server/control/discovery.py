@@ -27,18 +27,18 @@ async def discover(roster: Roster, plugins: Iterable[PluginInfo]) -> AsyncGenera
     """Start a host for each plugin: first those that answer together, their names settled, then each as it comes."""
     loop = asyncio.get_running_loop()
     starting = {loop.create_task(_answer(roster.post(plugin))) for plugin in plugins}
-    pending = starting
+    taken = set[Post]()  # by whoever asked
     try:
         pending, together = await _together(roster, starting)
-        yield await _settled(together)
+        yield (found := await _settled(together))
+        taken.update(found.posts)
         while pending:
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                yield task.result()
+                yield (found := task.result())
+                taken.update(found.posts)
     finally:
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
+        await _ended(starting, taken)
 
 
 def refusal_for_names(plugin: PluginInfo, offers: Sequence[Offer], served: Collection[Version]) -> Refusal | None:
@@ -55,8 +55,17 @@ async def _answer(post: Post) -> Found:
         await post.close()
         return Found(refused=[Refusal(post.plugin, error.code, str(error))])
     except BaseException:
-        await post.close()
+        await post.close(at_once=True)
         raise
+
+
+async def _ended(starting: Collection[asyncio.Task[Found]], taken: Collection[Post]) -> None:
+    """End what starts, and what has answered and nobody took."""
+    for task in starting:
+        task.cancel()
+    answers = await asyncio.gather(*starting, return_exceptions=True)
+    left = [post for answer in answers if isinstance(answer, Found) for post in answer.posts if post not in taken]
+    await asyncio.gather(*(post.close(at_once=True) for post in left))
 
 
 async def _together(roster: Roster, starting: set[asyncio.Task[Found]]) -> tuple[set[asyncio.Task[Found]], list[Found]]:

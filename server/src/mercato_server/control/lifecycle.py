@@ -1,6 +1,7 @@
 """A model's life, from discovered to unloaded: the start and the end of the server."""
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Iterable, Sequence
 from contextlib import aclosing
@@ -60,23 +61,22 @@ class Lifecycle:
         left as it is.
         """
         self._catalog.draining = True
-        posts, seats = self.roster.posts.copy(), [seat for _, seat in self.roster.seats()]
+        posts = self.roster.posts.copy()
         for post in posts:
             post.unwatch()
-        for seat in seats:
+        for _, seat in self.roster.seats():
             if seat.version.status.state is State.AVAILABLE:
                 self._catalog.move(seat.version, State.DRAINING, "the server is stopping")
-        draining = [seat for seat in seats if seat.version.status.state is State.DRAINING]
-        await asyncio.gather(*(self._unload(seat, seconds) for seat in draining))
-        await asyncio.gather(*(post.close() for post in posts))
+        await asyncio.gather(*(self._end(post, seconds) for post in posts))
 
-    async def _unload(self, seat: Seat, seconds: float) -> None:
-        if not await self.retirement.finished(seat.version, seconds):
-            return
-        if seat.lane is not None:
-            await seat.lane.close()
-        self.loader.release(seat)
-        self.retirement.unloaded(seat.version)
+    async def _end(self, post: Post, seconds: float) -> None:
+        """Finish what the versions of a worker have accepted, and end it with its lanes."""
+        seats = [seat for seat in post.seats.values() if seat.version.status.state is State.DRAINING]
+        are_idle = await asyncio.gather(*(self.retirement.finished(seat.version, seconds) for seat in seats))
+        await self.retirement.close(post)
+        for seat in itertools.compress(seats, are_idle):
+            self.loader.release(seat)
+            self.retirement.unloaded(seat.version)
 
     async def _entered(self, found: Found) -> dict[Post, list[Seat]]:
         """The catalog's versions of what was found, each in its seat."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from mercato_server.contract.artifact import Artifact
 from mercato_server.contract.host import Loaded, ModelLane, Placement
 from mercato_server.contract.state import State
-from mercato_server.control.memory import MemoryBudget, predicted_bytes
+from mercato_server.control.memory import MemoryBudget, Reservation, predicted_bytes
 from mercato_server.control.posts import Post, Seat
 from mercato_server.control.resources import Resources
 from mercato_server.errors import ExportFailed, LoadFailed, ProviderUnavailable, StartupError
@@ -80,8 +80,9 @@ class Loader:
     def release(self, seat: Seat) -> None:
         """The seat's lane was closed, or its worker has ended: its memory is free."""
         if seat.lane is not None:
-            seat.lane, seat.version.nbytes = None, 0
-            self._memory.release(seat.version.digest)
+            assert seat.reservation is not None
+            self._memory.release(seat.reservation)
+            seat.lane, seat.reservation, seat.version.nbytes = None, None, 0
 
     async def _artifact(self, seat: Seat, move: Move, on_progress: OnProgress) -> Artifact:
         """The stored artifact, or a fresh one when it is absent, damaged or made by other tools."""
@@ -116,8 +117,7 @@ class Loader:
         """A warm lane, on the CPU where `auto` does not come further."""
         provider, version = resources.provider, seat.version
         placement = Placement(artifact, provider.name, resources.threads)
-        async with post.loading:
-            await post.standing()
+        async with post.turn():
             try:
                 seat.note = provider.note
                 return await self._opened(post, seat, placement, move)
@@ -132,27 +132,31 @@ class Loader:
         """A warm lane within the memory that is left."""
         post.check_key(seat.offer)
         artifact, version = placement.artifact, seat.version
-        self._memory.reserve(artifact.digest, await in_daemon_thread(predicted_bytes, artifact), version.name)
+        predicted = await in_daemon_thread(predicted_bytes, artifact)
+        reservation = self._memory.reserve(artifact.digest, predicted, version.name)
         host = post.host
         try:
             lane = post.lane(seat, placement)
-            loaded = await self._warmed(lane, version, artifact, move)
+            loaded = await self._warmed(lane, version, artifact, reservation, move)
             if post.host is not host or post.has_ended:  # after the warm-up had succeeded
                 raise await post.ending()
         except BaseException:
-            self._memory.release(artifact.digest)
+            self._memory.release(reservation)
             raise
-        seat.lane, seat.placement = lane, placement
+        seat.lane, seat.reservation, seat.placement = lane, reservation, placement
         version.providers, version.nbytes = loaded.providers, loaded.nbytes
         return lane
 
-    async def _warmed(self, lane: ModelLane, version: Version, artifact: Artifact, move: Move) -> Loaded:
+    async def _warmed(
+        self, lane: ModelLane, version: Version, artifact: Artifact, reservation: Reservation, move: Move
+    ) -> Loaded:
+        """Load and warm up a lane. Whoever cancels that ends the host, which ends its lanes."""
         try:
             await lane.load()
             move(version, State.WARMING, "")
             loaded = await lane.warm()
             await in_daemon_thread(self._store.check_unchanged, artifact)
-            self._memory.settle(artifact.digest, loaded.nbytes, version.name)
+            self._memory.settle(reservation, loaded.nbytes)
         except Exception:
             await lane.close()
             raise

@@ -1,8 +1,10 @@
 """The workers as control keeps them: a post per worker, in which one host follows another, with a seat per version."""
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from mercato_server.contract.administration import LoadedModel, WorkerFacts
@@ -11,8 +13,11 @@ from mercato_server.contract.host import Host, ModelLane, Placement
 from mercato_server.contract.plugin import Offer, PluginInfo
 from mercato_server.contract.state import State
 from mercato_server.control.crashes import Clock, CrashBudget, CrashLimits
-from mercato_server.errors import LoadFailed, StartupError
+from mercato_server.control.memory import Reservation
+from mercato_server.errors import LoadFailed, PluginRefused, StartupError
 from mercato_server.serving.catalog import Version
+
+log = logging.getLogger("mercato.control")
 
 HostOf = Callable[[PluginInfo], Host]
 """From a plugin to a host of it that has not been started."""
@@ -24,12 +29,20 @@ TELLING_SECONDS = 1.0
 """Longest wait for how a host that has ended did."""
 
 
+class Unstarted(PluginRefused):
+    """A host could not be started, and not because of its plugin: another try may succeed."""
+
+    def __init__(self, plugin: PluginInfo, error: Exception) -> None:
+        text = f"the worker of {plugin.distribution} could not be started: {type(error).__name__}"
+        super().__init__("IMPORT_FAILED", f"{text}; the log has the traceback")
+
+
 @dataclass(eq=False)
 class Seat:
-    """One version in a worker. `artifact` is known once there is one, `placement` and `lane` once it has been loaded.
+    """One version in a worker.
 
-    `note` says why it does not run on a faster provider, `has_fallen` that its last worker ended while it was loaded
-    again.
+    `artifact` is known once there is one, `placement`, `lane` and `reservation` once it has been loaded. `note` says
+    why it does not run on a faster provider, `has_fallen` that its last worker ended while it was loaded again.
     """
 
     version: Version
@@ -37,6 +50,7 @@ class Seat:
     artifact: Artifact | None = None
     placement: Placement | None = None
     lane: ModelLane | None = None
+    reservation: Reservation | None = None
     note: str = ""
     has_fallen: bool = False
 
@@ -57,12 +71,14 @@ class History:
 class Post:
     """The place of one worker. A host that ends on its own is followed by another one in the same place."""
 
-    def __init__(self, plugin: PluginInfo, host: Host, budget: CrashBudget, history: History) -> None:
+    def __init__(
+        self, plugin: PluginInfo, host: Host, budget: CrashBudget, history: History, loading: asyncio.Lock
+    ) -> None:
         self.plugin = plugin
         self.host = host
         self.budget = budget
         self.seats: dict[Version, Seat] = {}
-        self.loading = asyncio.Lock()  # loads of one process are measured, so they are one after the other
+        self.loading = loading
         self.started = 0.0
         self.history = history
         self.gone: StartupError | None = None
@@ -73,8 +89,15 @@ class Post:
         self._closing: asyncio.Task[None] | None = None
 
     async def start(self) -> Sequence[Offer]:
-        """Start the host. Raises PluginRefused."""
-        offers = await self.host.start()
+        """Start the host. Raises PluginRefused: Unstarted when the plugin has no part in it."""
+        try:
+            offers = await self.host.start()
+        except PluginRefused:
+            raise
+        except Exception as error:
+            name = self.plugin.distribution
+            log.error("the worker of %s could not be started", name, exc_info=error, extra={"plugin": name})
+            raise Unstarted(self.plugin, error) from error
         self.started = time.time()
         self._keys = {offer.spec.name: offer.key for offer in offers}
         self._ending = asyncio.ensure_future(self.host.ended())
@@ -90,6 +113,16 @@ class Post:
         await self._stands.wait()
         if self.gone is not None:
             raise self.gone
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """The turn of a load in a host that runs; nobody holds it while there is none. Raises as `standing` does."""
+        while True:
+            await self.standing()
+            async with self.loading:
+                if self.gone is None and not self.has_ended:
+                    yield
+                    return
 
     async def ended(self) -> str:
         """Return when the host has ended on its own: why, for people."""
@@ -117,6 +150,11 @@ class Post:
         """Whether any version has something in the worker, or is going to."""
         return any(version.status.state not in OUT for version in self.seats)
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a worker that is started again would have anything to serve."""
+        return any(version.status.state not in OUT | {State.DRAINING} for version in self.seats)
+
     def check_key(self, offer: Offer) -> None:
         """Raise LoadFailed when the host has imported other code than the offer was made of."""
         if self._keys.get(offer.spec.name) != offer.key:
@@ -133,37 +171,45 @@ class Post:
         if self.watching is not None:
             self.watching.cancel()
 
-    async def close(self, why: StartupError | None = None) -> None:
-        """End the host for good; whoever waits for it is told why. Closing again waits for the end."""
+    async def close(self, why: StartupError | None = None, *, at_once: bool = False) -> None:
+        """End the host for good; whoever waits for it is told why. Closing again waits for the end, or hastens it."""
         if self._closing is None:
             self.gone = why or LoadFailed(f"the worker of {self.plugin.distribution} was ended")
             self._stands.set()
-            self._closing = asyncio.get_running_loop().create_task(self._close())
+            self._closing = asyncio.get_running_loop().create_task(self._close(at_once))
+        elif at_once:
+            await self.host.close(at_once=True)
         await asyncio.shield(self._closing)
 
-    async def _close(self) -> None:
+    async def _close(self, at_once: bool) -> None:
         self.unwatch()
         if self._ending is not None:
             self._ending.cancel()
-        await self.host.close()
+        await self.host.close(at_once=at_once)
 
 
 @dataclass
 class Roster:
-    """All posts. `isolation` says what kind of hosts `host_of` makes; inline ones import a plugin's code only once."""
+    """All posts. `isolation` says what kind of hosts `host_of` makes; inline ones import a plugin's code only once.
+
+    Loads of one process are measured, so they are one after the other: those of a post, or inline all.
+    """
 
     host_of: HostOf
     isolation: str = "process"
     limits: CrashLimits = field(default_factory=CrashLimits)
     clock: Clock = field(default_factory=Clock)
     posts: list[Post] = field(default_factory=list)
+    _loading: asyncio.Lock = field(default_factory=asyncio.Lock)
     _histories: dict[str, History] = field(default_factory=dict)
     _first_keys: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def post(self, plugin: PluginInfo) -> Post:
         """A post for a plugin whose host has not been started; `enter` it when it has."""
         history = self._histories.setdefault(plugin.distribution, History())
-        return Post(plugin, self.host_of(plugin), CrashBudget(self.limits, self.clock.now), history)
+        budget = CrashBudget(self.limits, self.clock.now)
+        loading = self._loading if self.isolation == "inline" else asyncio.Lock()
+        return Post(plugin, self.host_of(plugin), budget, history, loading)
 
     def enter(self, post: Post) -> None:
         """A worker of the server from now on."""

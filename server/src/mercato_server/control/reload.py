@@ -1,5 +1,6 @@
 """One load beside what serves: fresh workers, and one step in which their versions take the place of the old ones."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 from mercato_server.contract.administration import LoadStep
@@ -40,8 +41,7 @@ class Reload:
 
     async def close(self) -> None:
         """End the workers of it that do not serve."""
-        for post in self._posts:
-            await self._lifecycle.retirement.undo(post)
+        await asyncio.gather(*map(self._lifecycle.retirement.undo, self._posts))
 
     async def _stand(self, plugin: PluginInfo, model: str) -> None:
         """Start a fresh worker, with a seat for each model that is to be loaded."""

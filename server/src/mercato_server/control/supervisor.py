@@ -5,7 +5,7 @@ import logging
 
 from mercato_server.contract.state import State
 from mercato_server.control.loading import Loader, as_startup_error
-from mercato_server.control.posts import OUT, Post, Roster, Seat
+from mercato_server.control.posts import OUT, Post, Roster, Seat, Unstarted
 from mercato_server.errors import LoadFailed, PluginRefused, StartupError, WorkerCrashed
 from mercato_server.serving.catalog import Catalog, Version
 
@@ -29,19 +29,19 @@ class Supervisor:
             await self._keep(post)
         except Exception as error:  # nobody else would ever start it again, nor say so
             log.error("the worker of %s is lost", post.plugin.distribution, exc_info=error)
-            await self._give_up(post, StartupError(f"{type(error).__name__}; the log has the traceback"))
+            await self._give_up(post, StartupError(_told(post, f"is lost: {type(error).__name__}, see the log")))
 
     async def _keep(self, post: Post) -> None:
         why = await post.ended()
         while (pause := self._crashed(post, why)) is not None:
             await post.host.close()
             await self._roster.clock.sleep(pause)
-            if not post.is_needed:
+            if not post.is_wanted:
                 return await post.close()
             try:
                 why = await self._again(post)
             except PluginRefused as error:
-                if error.code != "IMPORT_CRASHED":
+                if error.code != "IMPORT_CRASHED" and not isinstance(error, Unstarted):
                     return await self._give_up(post, error)
                 why = post.history.last_crash = str(error)
         return await self._give_up(post, _used_up(post))
@@ -74,7 +74,7 @@ class Supervisor:
         for seat in list(post.seats.values()):
             if seat.placement is not None and seat.version.status.state is State.LOADING:
                 await self._load_one(post, seat)
-        if not post.is_needed:
+        if not post.is_wanted:
             await post.close()
 
     async def _load_one(self, post: Post, seat: Seat) -> None:
@@ -109,10 +109,12 @@ class Supervisor:
 
 
 def _used_up(post: Post) -> StartupError:
-    distribution = post.plugin.distribution
-    error = LoadFailed(
-        f"the worker of {distribution} {post.budget.used_up()}, last: {post.history.last_crash}; "
-        f"`mercato admin load --plugin {distribution}` tries again"
-    )
+    error = LoadFailed(_told(post, f"{post.budget.used_up()}, last: {post.history.last_crash}"))
     error.reason = WorkerCrashed.reason
     return error
+
+
+def _told(post: Post, what: str) -> str:
+    """What has become of a worker for good, and the way out."""
+    distribution = post.plugin.distribution
+    return f"the worker of {distribution} {what}; `mercato admin load --plugin {distribution}` tries again"

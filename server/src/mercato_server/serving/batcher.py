@@ -62,16 +62,19 @@ class Batcher:
         while self._tasks:
             await asyncio.wait(self._tasks.values())
 
-    def abandon(self) -> None:
-        """Give up on what waits and what runs: its callers get Draining. The lane may still be busy with the run."""
+    def abandon(self, why: str) -> None:
+        """Give up on what waits and what runs: its callers get Draining, with `why` for people.
+
+        The lane may still be busy with the run.
+        """
         for task in self._tasks.values():
             task.cancel()
         self._tasks.clear()  # a task may end before it ever began
         for flight in self._flights:
             flight.unwatch()  # its task is cancelled already, once
-            self._give_up(flight.entries)  # now, whether or not the lane heeds that
+            self._give_up(flight.entries, why)  # now, whether or not the lane heeds that
         self._flights.clear()
-        self._give_up(self._queue.clear())
+        self._give_up(self._queue.clear(), why)
 
     def queued(self) -> int:
         """Number of requests waiting for a batch; any thread may ask."""
@@ -174,8 +177,8 @@ class Batcher:
             text = f"model {self._model!r}: its worker ended before the request's turn came"
             _fail(self._queue.clear(), lambda: WorkerCrashed(text, model=self._model, may_have_run=False))
 
-    def _give_up(self, entries: Sequence[Entry]) -> None:
-        text = f"model {self._model!r}: the server is stopping and did not wait for this request any longer"
+    def _give_up(self, entries: Sequence[Entry], why: str = "the server is stopping") -> None:
+        text = f"model {self._model!r}: {why}; the server did not wait for this request any longer"
         _fail(entries, lambda: Draining(text, model=self._model))
 
     def _learn(self, flight: Flight) -> None:
