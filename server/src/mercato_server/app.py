@@ -50,6 +50,7 @@ class App:
     def __init__(self, settings: Settings, on_progress: OnProgress) -> None:
         self._settings = settings
         self.stopping = asyncio.Event()
+        self._is_told = False
         self.catalog = _catalog(settings)
         self._threads = settings.threads or cpu_limit()
         self._loader = Loader(Store(settings.store), self._resources_of, MemoryBudget(settings.memory_limit))
@@ -114,9 +115,10 @@ class App:
             self.admin_address = await self._admin.start(admin_address(self._settings.admin_listen, self.port))
 
     def end(self) -> None:
-        """Begin to stop; asked again, give up what is in flight."""
-        if self.stopping.is_set():
+        """A signal to stop; a second one gives up what is in flight. An operator's drain is none."""
+        if self._is_told:
             self._lifecycle.retirement.hurry.set()
+        self._is_told = True
         self.stopping.set()
 
     async def stop(self) -> None:

@@ -13,6 +13,7 @@ MercatoError
 │   ├── WorkerCrashed       the worker ended before the answer was ready
 │   ├── LoadRefused         an operator's load failed; what served before serves on
 │   ├── LabelRefused        a label cannot move to a version that is not AVAILABLE
+│   ├── LabelHolds          a version is not unloaded while a label means it
 │   ├── Cancelled           the caller took one request of a stream back
 │   ├── NotAllowed          the caller may not use this method or model
 │   └── PluginFault         the plugin's code or graph failed; `id` finds the log entry
@@ -147,6 +148,12 @@ class LabelRefused(RequestError):
     """A label moves to AVAILABLE versions only."""
 
     reason = "VERSION_NOT_AVAILABLE"
+
+
+class LabelHolds(RequestError):
+    """A label means the version that is to be unloaded."""
+
+    reason = "VERSION_LABELLED"
 
 
 class Cancelled(RequestError):

@@ -193,6 +193,7 @@ class Stage:
         self.gates: dict[tuple[str, str], Gate] = {}
         self.failing: dict[tuple[str, str], Exception] = {}
         self.kept_out: list[Refusal] = []
+        self.renamed: dict[str, PluginInfo] = {}
         self.hosts: list[PuppetHost] = []
         self.nbytes = NBYTES
         self.clock = HandClock()
@@ -297,7 +298,8 @@ class Stage:
 
     def _installed(self, distribution: str) -> tuple[list[PluginInfo], list[Refusal]]:
         kept_out = [refusal for refusal in self.kept_out if refusal.plugin.distribution == distribution]
-        return [plugin(distribution)] if distribution in self.answers else [], kept_out
+        found = self.renamed.get(distribution, plugin(distribution))
+        return [found] if distribution in self.answers else [], kept_out
 
     async def _settle(self) -> None:
         self.settled += 1

@@ -7,7 +7,7 @@ import pytest
 from tests.server.control.stage import NBYTES, PATIENCE, Stage, plugin
 
 from mercato_server.contract.state import State
-from mercato_server.errors import Draining, InvalidRequest, LabelRefused, LoadRefused, NotFound
+from mercato_server.errors import Draining, InvalidRequest, LabelHolds, LabelRefused, LoadRefused, NotFound
 from mercato_server.serving.catalog import Version
 
 TINY, OTHER = "mercato-tiny", "mercato-other"
@@ -78,6 +78,9 @@ async def test_labels_move_to_available_versions_only(stage: Stage) -> None:
     assert stage.operator.set_label("shop.tiny", "stable", 1) == {"stable": 1}
     assert stage.catalog.resolve("shop.tiny").number == 1
     assert stage.operator.set_label("shop.tiny", "canary", 2) == {"stable": 1, "canary": 2}
+    with pytest.raises(LabelHolds, match="label 'canary' of model 'shop.tiny' means version 2; move or remove"):
+        await stage.operator.unload("shop.tiny", 2)
+    assert stage.operator.set_label("shop.tiny", "canary", 1) == {"stable": 1, "canary": 1}
     await stage.operator.unload("shop.tiny", 2)
     with pytest.raises(LabelRefused, match="version 2 is UNLOADED; labels move to AVAILABLE versions"):
         stage.operator.set_label("shop.tiny", "stable", 2)

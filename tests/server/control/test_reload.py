@@ -169,6 +169,18 @@ async def test_what_cannot_be_loaded_is_told(stage: Stage) -> None:
     assert await stage.ask("shop.tiny") == [[2, 2]]
 
 
+async def test_a_renamed_entry_point_gives_its_models_to_the_new_one(stage: Stage) -> None:
+    await stage.up(stage.offer("shop.tiny"))
+    stage.install(stage.offer("shop.tiny", key="b"))
+    stage.renamed[TINY] = replace(plugin(TINY), entry_point="other")
+    with pytest.raises(LoadRefused, match="mercato-tiny has no entry point 'made' any more; load it with --plugin"):
+        await stage.load("shop.tiny")
+    assert await stage.ask("shop.tiny") == [[2, 2]]
+    await stage.load(plugin=TINY)
+    assert await stage.ask("shop.tiny") == [[2, 2]]
+    assert stage.version("shop.tiny").plugin.entry_point == "other"
+
+
 async def test_inline_code_that_changed_on_disk_is_not_taken_for_what_runs(stage: Stage) -> None:
     stage.build("inline")
     await stage.up(stage.offer("shop.tiny"))

@@ -189,7 +189,8 @@ async def test_a_plugin_that_changed_on_disk_is_not_slipped_in(stage: Stage) -> 
     await restarted(stage, "shop.big")
 
     assert stage.version("shop.tiny").status.reason == (
-        "LOAD_FAILED: the plugin changed on disk; load it with mercato admin load --plugin mercato-tiny"
+        "LOAD_FAILED: the plugin changed on disk; load it with mercato admin load --plugin mercato-tiny, "
+        "and move labels to the version that it offers now"
     )
 
 

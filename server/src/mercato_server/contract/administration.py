@@ -67,7 +67,7 @@ class Administration(Protocol):
         """
 
     async def unload(self, model: str, version: int | None) -> Unloaded:
-        """Drain and unload one version, or all. Raises NotFound."""
+        """Drain and unload one version, or all. Raises NotFound, or LabelHolds for one that a label means."""
 
     def set_label(self, model: str, label: str, version: int | None) -> Mapping[str, int]:
         """Move a label to an AVAILABLE version, or take it away; gives all labels of the model.

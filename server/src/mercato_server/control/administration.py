@@ -12,7 +12,7 @@ from mercato_server.contract.plugin import PluginInfo, Refusal
 from mercato_server.contract.state import State
 from mercato_server.control.lifecycle import Lifecycle
 from mercato_server.control.reload import Reload, Tell
-from mercato_server.errors import Draining, LoadRefused, NotFound
+from mercato_server.errors import Draining, LabelHolds, LoadFailed, LoadRefused, NotFound
 from mercato_server.plugins.daemon import in_daemon_thread
 from mercato_server.serving.catalog import Catalog, Version, shown
 
@@ -64,9 +64,11 @@ class Operator:
             await _cancelled(loading)
 
     async def unload(self, model: str, version: int | None) -> Unloaded:
-        """Drain and unload one version, or all. Raises NotFound."""
+        """Drain and unload one version, or all. Raises NotFound, or LabelHolds for one that a label means."""
         distribution = self._known(model, version)[0].plugin.distribution
         async with await self._turn(distribution):
+            if version is not None:
+                self._check_unlabelled(model, version)
             leaving = [v for v in self._known(model, version) if v.status.state is not State.UNLOADED]
             nbytes = sum(v.nbytes for v in leaving)
             for gone in leaving:
@@ -99,14 +101,22 @@ class Operator:
         wanted = self._known(model, None)[0].plugin if model else None
         distribution = wanted.distribution if wanted is not None else str(canonicalize_name(plugin))
         async with await self._turn(distribution):
-            plugins = await self._installed(distribution)
-            if wanted is not None:
-                plugins = [found for found in plugins if found.entry_point == wanted.entry_point]
-            reload = Reload(self._catalog, self._lifecycle, tell)
+            installed = await self._installed(distribution)
+            plugins = [found for found in installed if wanted is None or found.entry_point == wanted.entry_point]
+            if wanted is not None and not plugins:
+                text = f"{distribution} has no entry point {wanted.entry_point!r} any more; load it with --plugin"
+                raise LoadRefused(text, model=model, reason=LoadFailed.reason)
+            reload = Reload(self._catalog, self._lifecycle, tell, installed)
             try:
                 self._begun(self._ended(await reload.run(plugins, model)))
             finally:
                 await reload.close()
+
+    def _check_unlabelled(self, model: str, version: int) -> None:
+        for label, number in self._catalog.labels.get(model, {}).items():
+            if number == version:
+                text = f"label {label!r} of model {model!r} means version {version}; move or remove the label first"
+                raise LabelHolds(text, model=model)
 
     async def _installed(self, distribution: str) -> list[PluginInfo]:
         """The entry points of a distribution. Raises NotFound, or LoadRefused for one that the lists keep out."""

@@ -159,7 +159,8 @@ class Post:
         """Raise LoadFailed when the host has imported other code than the offer was made of."""
         if self._keys.get(offer.spec.name) != offer.key:
             raise LoadFailed(
-                f"the plugin changed on disk; load it with mercato admin load --plugin {self.plugin.distribution}"
+                f"the plugin changed on disk; load it with mercato admin load --plugin {self.plugin.distribution}, "
+                "and move labels to the version that it offers now"
             )
 
     def lane(self, seat: Seat, placement: Placement) -> ModelLane:

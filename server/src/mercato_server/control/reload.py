@@ -1,7 +1,7 @@
 """One load beside what serves: fresh workers, and one step in which their versions take the place of the old ones."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from mercato_server.contract.administration import LoadStep
 from mercato_server.contract.plugin import Offer, PluginInfo
@@ -20,11 +20,13 @@ Tell = Callable[[LoadStep], None]
 class Reload:
     """One load, to be closed whatever comes of it. Its versions are in the catalog only once all of them are ready."""
 
-    def __init__(self, catalog: Catalog, lifecycle: Lifecycle, tell: Tell) -> None:
+    def __init__(self, catalog: Catalog, lifecycle: Lifecycle, tell: Tell, installed: Collection[PluginInfo]) -> None:
+        """`installed` are the plugins of the distribution as it is now."""
         self._catalog = catalog
         self._lifecycle = lifecycle
         self._roster = lifecycle.roster
         self._tell = tell
+        self._entry_points = {plugin.entry_point for plugin in installed}
         self._posts: list[Post] = []
 
     async def run(self, plugins: Sequence[PluginInfo], model: str) -> list[Version]:
@@ -64,7 +66,7 @@ class Reload:
             names = ", ".join(sorted(offer.spec.name for offer in offers))
             text = f"{plugin.distribution} {plugin.version} does not offer model {model!r} any more; it offers {names}"
             raise LoadRefused(text, model=model, reason=LoadFailed.reason)
-        if refusal := refusal_for_names(plugin, offers, self._catalog.versions()):
+        if refusal := refusal_for_names(plugin, offers, self._staying(plugin)):
             raise LoadRefused(refusal.reason, model=model, reason=refusal.code)
         if not self._roster.is_current(offers):
             text = (
@@ -72,6 +74,14 @@ class Reload:
                 "restart the server, or serve with --isolation process"
             )
             raise LoadRefused(text, model=model, reason=LoadFailed.reason)
+
+    def _staying(self, plugin: PluginInfo) -> list[Version]:
+        """What is served and still installed: an entry point that was renamed gives its models to the new one."""
+        return [
+            version
+            for version in self._catalog.versions()
+            if version.plugin.distribution != plugin.distribution or version.plugin.entry_point in self._entry_points
+        ]
 
     def _unchanged(self, offer: Offer) -> Version | None:
         """The version that serves what is offered, if there is one."""

@@ -11,6 +11,9 @@ STATUS = Path("/proc/self/status")
 # One load at a time in a process, so that the growth of each is its own.
 _LOADS = threading.Lock()
 
+TURN_SECONDS = 1.0
+"""Longest wait for another load to end: behind one that hangs nothing is measured."""
+
 
 def held() -> int:
     """Bytes of memory that are this process's own: anonymous and shared pages, not those of files. 0 where unknown."""
@@ -19,20 +22,25 @@ def held() -> int:
 
 
 class Growth:
-    """How much the process has grown by what ran inside `measured`, in bytes; it never falls."""
+    """How much the process has grown by what was measured, in bytes; it never falls."""
 
     def __init__(self) -> None:
         self.nbytes = 0
 
     @contextlib.contextmanager
     def measured(self) -> Iterator[None]:
-        """Measure the block, alone among all that is measured in this process."""
-        with _LOADS:
+        """Measure the block, if it is the only one in this process."""
+        if not _LOADS.acquire(timeout=TURN_SECONDS):
+            yield
+            return
+        try:
             give_back()  # what was freed earlier would make the growth look smaller
             before = held()
             yield
             give_back()
             self.nbytes += max(0, held() - before)
+        finally:
+            _LOADS.release()
 
 
 def give_back() -> None:

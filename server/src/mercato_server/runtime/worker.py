@@ -73,7 +73,7 @@ class Worker:
         return tuple(dict.fromkeys(name for session in self._sessions.values() for name in session.providers))
 
     def load(self) -> None:
-        """Open the sessions and call the plugin's `load`, after any other load of this process.
+        """Open the sessions and call the plugin's `load`.
 
         Raises LoadFailed or ProviderUnavailable.
         """
