@@ -3,7 +3,7 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import grpc
@@ -17,6 +17,7 @@ from mercato.v1 import catalog_pb2
 from mercato_client.cli.app import app
 from mercato_server import config
 from mercato_server.commands.admin import MIB
+from mercato_server.contract.administration import Unloaded
 from mercato_server.errors import ConfigError, LabelRefused, LoadRefused, NotFound
 from mercato_server.rpc.admin_listener import AdminServer
 from mercato_server.rpc.health import Health
@@ -27,6 +28,9 @@ from mercato_server.serving.catalog import Catalog
 Mercato = Callable[..., Awaitable[Result]]
 
 MODEL = "pricing.linear"
+COMMANDS = (["load", MODEL], ["unload", MODEL], ["label", MODEL, "stable", "--remove"], ["drain"], ["workers"])
+NOT_UTF_8 = os.fsdecode(b"a\xff")
+NOBODY = 65534
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +90,14 @@ async def test_unloading_says_what_went(desk: Desk) -> None:
     one = await mercato("unload", MODEL, "--version", "2", "--json")
     assert json.loads(one.stdout) == {"model": MODEL, "versions": [2], "memory_bytes": 5 * 2**20}
     assert desk.asked == [("unload", MODEL, None), ("unload", MODEL, 2)]
+
+
+async def test_unloading_what_is_unloaded_says_so(desk: Desk) -> None:
+    desk.unloaded = Unloaded((), 0)
+    assert (await mercato("unload", MODEL)).stdout == "pricing.linear was unloaded already\n"
+    assert (await mercato("unload", MODEL, "--version", "2")).stdout == (
+        "pricing.linear version 2 was unloaded already\n"
+    )
 
 
 async def test_labels_are_moved_and_removed(desk: Desk) -> None:
@@ -165,6 +177,89 @@ async def test_a_timeout_ends_the_waiting(desk: Desk) -> None:
     desk.gate.clear()
     result = await mercato("load", MODEL, "--timeout", "0.05")
     assert (result.exit_code, "within the timeout" in result.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("seconds", ["inf", "1e300"])
+async def test_a_timeout_that_is_no_time_is_wrong_input(desk: Desk, command: list[str], seconds: str) -> None:
+    result = await mercato(*command, "--timeout", seconds)
+    text = f"mercato: timeout: got {float(seconds):g}, expected a number of seconds, at most 1e+08\n"
+    assert (result.exit_code, result.stderr, desk.asked) == (2, text, [])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("seconds", ["nan", "-1"])
+async def test_a_timeout_below_zero_or_none_is_wrong_usage(desk: Desk, command: list[str], seconds: str) -> None:
+    result = await mercato(*command, "--timeout", seconds)
+    assert (result.exit_code, "should be greater than or equal to 0" in result.stderr, desk.asked) == (2, True, [])
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [["unload", MODEL], ["label", MODEL, "stable"]])
+async def test_a_version_that_no_model_can_have_is_wrong_usage(desk: Desk, command: list[str]) -> None:
+    result = await mercato(*command, "--version", "99999999999999999999")
+    assert (result.exit_code, "--version" in result.stderr, desk.asked) == (2, True, [])
+    assert "should be less than or equal to 2147483647" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "argument"),
+    [
+        (["load", NOT_UTF_8], "model"),
+        (["load", "--plugin", NOT_UTF_8], "plugin"),
+        (["unload", NOT_UTF_8], "model"),
+        (["label", NOT_UTF_8, "stable", "--remove"], "model"),
+        (["label", MODEL, NOT_UTF_8, "--version", "2"], "label"),
+    ],
+)
+async def test_names_that_are_not_utf_8_are_wrong_input(desk: Desk, command: list[str], argument: str) -> None:
+    result = await mercato(*command)
+    text = f"mercato: {argument}: got a lone surrogate, expected Unicode text\n"
+    assert (result.exit_code, result.stderr, desk.asked) == (2, text, [])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+async def test_a_path_that_no_socket_can_have_is_wrong_input(command: list[str]) -> None:
+    result = await mercato(*command, "--admin", f"unix:/{'a' * 300}/x.sock")
+    text = "mercato: the path of the admin socket has 308 bytes, expected at most 107\n"
+    assert (result.exit_code, result.stderr) == (2, text)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("address", ["127.0.0.1:" + "9" * 5000, "unix:/tmp/a\0/x.sock"])
+async def test_an_address_that_cannot_be_read_is_wrong_usage(command: list[str], address: str) -> None:
+    result = await mercato(*command, "--admin", address)
+    assert (result.exit_code, result.stderr.count("\n"), "expected unix:PATH" in result.stderr) == (2, 1, True)
+
+
+@pytest.fixture
+def unreadable(tmp_path: Path) -> Iterator[Path]:
+    """A folder that this user cannot look into."""
+    folder, user = tmp_path / "closed", os.geteuid()
+    folder.mkdir(mode=0)
+    os.seteuid(user or NOBODY)
+    yield folder
+    os.seteuid(user)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_folder_that_cannot_be_looked_at_is_told_as_such(unreadable: Path, command: list[str]) -> None:
+    result = CliRunner().invoke(app, ["admin", *command, "--admin", f"unix:{unreadable}/run/x.sock"])
+    assert (result.exit_code, result.stderr.count("\n")) == (4, 1)
+    assert "the folder of the socket cannot be used: Permission denied" in result.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+async def test_a_path_that_is_not_utf_8_is_served_and_asked_alike(
+    desk: Desk, tmp_path: Path, command: list[str]
+) -> None:
+    address = f"unix:{tmp_path}/{NOT_UTF_8}/x.sock"
+    none = await mercato(*command, "--admin", address)
+    assert (none.exit_code, "start one with `mercato serve`" in none.stderr) == (4, True)
+    server = AdminServer(Catalog(), desk, Limits(), Observation(), Health())
+    assert await server.start(address) == address
+    assert (await mercato(*command, "--admin", address)).exit_code == 0
+    await server.stop(0)
 
 
 async def test_a_folder_that_others_may_write_is_not_trusted(desk: Desk, place: Path) -> None:

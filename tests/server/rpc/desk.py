@@ -30,6 +30,7 @@ class Desk:
     def __init__(self) -> None:
         self.asked: list[tuple[object, ...]] = []
         self.steps: Sequence[LoadStep] = STEPS
+        self.unloaded: Unloaded | None = None
         self.fault: Exception | None = None
         self.gate = asyncio.Event()
         self.gate.set()
@@ -49,7 +50,7 @@ class Desk:
         self.asked.append(("unload", model, version))
         await self._pass()
         self.finished.set()
-        return Unloaded((3, 2) if version is None else (version,), 5 * 2**20)
+        return self.unloaded or Unloaded((3, 2) if version is None else (version,), 5 * 2**20)
 
     def set_label(self, model: str, label: str, version: int | None) -> Mapping[str, int]:
         self.asked.append(("label", model, label, version))

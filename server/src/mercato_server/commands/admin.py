@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from mercato_client.errors import InvalidInput, Violation
+from mercato_plugin.spec import MAX_VERSION
 from mercato_server import config
 from mercato_server.commands import tables
 from mercato_server.commands.failure import fail
@@ -18,6 +19,7 @@ from mercato_server.contract.state import State
 from mercato_server.errors import ConfigError
 from mercato_server.export.request import Progress, Step
 from mercato_server.rpc.admin_client import AdminClient
+from mercato_server.serving.catalog import shown
 
 MIB = 1024 * 1024
 
@@ -60,7 +62,9 @@ def load(
 @app.command("unload")
 def unload(
     model: ModelArgument,
-    version: Annotated[int | None, typer.Option(min=1, help="This version; all of them when left out.")] = None,
+    version: Annotated[
+        int | None, typer.Option(min=1, max=MAX_VERSION, help="This version; all of them when left out.")
+    ] = None,
     port: PortOption = None,
     admin: AdminOption = None,
     timeout: TimeoutOption = None,
@@ -72,7 +76,10 @@ def unload(
     if json_output:
         print(json.dumps({"model": model, "versions": list(unloaded.versions), "memory_bytes": unloaded.nbytes}))
         return
-    numbers = ", ".join(map(str, unloaded.versions)) or "none: it was unloaded already"
+    if not unloaded.versions:
+        print(f"{model}{f' version {version}' if version else ''} was unloaded already")
+        return
+    numbers = ", ".join(map(str, unloaded.versions))
     print(f"unloaded {model} version {numbers}; {_mib(unloaded.nbytes)} MiB given back")
 
 
@@ -80,7 +87,7 @@ def unload(
 def label(
     model: ModelArgument,
     name: Annotated[str, typer.Argument(metavar="LABEL", help="Such as stable or canary.")],
-    version: Annotated[int | None, typer.Option(min=1, help="The version that it shall mean.")] = None,
+    version: Annotated[int | None, typer.Option(min=1, max=MAX_VERSION, help="The version that it shall mean.")] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Take the label away.")] = False,
     port: PortOption = None,
     admin: AdminOption = None,
@@ -137,7 +144,7 @@ def _address(admin: str | None, port: int | None) -> str:
     """What was asked for, else what the settings say of the server that is started with them."""
     if admin is not None:
         if admin == config.UNIX or not config.is_admin_listen(admin):
-            raise ConfigError(f"--admin: got {admin!r}, expected unix:PATH with an absolute path, or host:port")
+            raise ConfigError(f"--admin: got {shown(admin)}, expected unix:PATH with an absolute path, or host:port")
         return admin
     if port is not None:
         return config.admin_address(config.UNIX, port)

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -49,7 +50,8 @@ def is_address(listen: str) -> bool:
     """Whether it is `host:port` that gRPC binds as it is written."""
     host, colon, port = listen.rpartition(":")
     # gRPC takes a port beyond 65535 modulo 65536, and no port at all as 443.
-    return bool(host and colon) and _is_host(host) and port.isascii() and port.isdigit() and int(port) <= MAX_PORT
+    is_port = re.fullmatch("[0-9]{1,5}", port) is not None and int(port) <= MAX_PORT
+    return bool(host and colon) and _is_host(host) and is_port
 
 
 def _is_host(host: str) -> bool:

@@ -3,6 +3,7 @@
 # grpc's classes are generic in their stubs only, so annotations must stay unevaluated.
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,14 +14,16 @@ import grpc
 from google.protobuf.message import Message
 
 from mercato.v1 import admin_pb2, admin_pb2_grpc, catalog_pb2
+from mercato_client import checks
 from mercato_client.channel import MAX_MESSAGE_BYTES, Endpoint
-from mercato_client.errors import NotReady, ServerError, Unavailable
+from mercato_client.errors import InvalidInput, NotReady, ServerError, Unavailable
 from mercato_client.status import translate
 from mercato_server.contract.administration import LoadedModel, LoadStep, Unloaded, WorkerFacts
 from mercato_server.contract.plugin import PluginInfo
 from mercato_server.contract.state import State
 from mercato_server.errors import ConfigError
 from mercato_server.rpc import admin_socket
+from mercato_server.telemetry.logs import printable
 
 Answer = TypeVar("Answer", bound=Message)
 # Of calls that change nothing for long, in seconds.
@@ -34,12 +37,12 @@ class AdminClient:
     """
 
     def __init__(self, address: str, timeout: float | None = None) -> None:
-        self._address = address
-        self._timeout = timeout
+        self._address = printable(address)
+        self._timeout = None if timeout is None else checks.seconds(timeout)
         target = address
         if address.startswith(admin_socket.SCHEME):
             path = Path(address.removeprefix(admin_socket.SCHEME))
-            _check_owner(path.parent)
+            _check_path(path)
             target = admin_socket.address(path)
         self._channel = Endpoint(target, None, MAX_MESSAGE_BYTES).open(grpc)
         self._stub = admin_pb2_grpc.AdminServiceStub(self._channel)
@@ -54,21 +57,22 @@ class AdminClient:
 
     def load(self, *, model: str = "", plugin: str = "") -> Iterator[LoadStep]:
         """Each step of a load as it is reached."""
-        target = {"model": model} if model else {"plugin": plugin}
+        target = {"model": checks.text("model", model)} if model else {"plugin": checks.text("plugin", plugin)}
         with self._translated():
             for answer in self._stub.Load(admin_pb2.LoadRequest(**target), timeout=self._timeout):
                 yield _step(answer)
 
     def unload(self, model: str, version: int | None) -> Unloaded:
         """Unload one version, or all."""
-        request = admin_pb2.UnloadRequest(model=model, version=version or 0)
+        request = admin_pb2.UnloadRequest(model=checks.text("model", model), version=version or 0)
         with self._translated():
             answer = self._stub.Unload(request, timeout=self._timeout)
         return Unloaded(tuple(answer.versions), answer.memory_bytes)
 
     def set_label(self, model: str, label: str, version: int | None) -> Mapping[str, int]:
         """Move a label, or take it away; gives all labels of the model."""
-        request = admin_pb2.SetLabelRequest(model=model, label=label, version=version or 0)
+        name, given = checks.text("model", model), checks.text("label", label)
+        request = admin_pb2.SetLabelRequest(model=name, label=given, version=version or 0)
         return dict(self._short(self._stub.SetLabel, request).labels)
 
     def drain(self) -> int:
@@ -95,14 +99,27 @@ class AdminClient:
             raise raised from error
 
 
-def _check_owner(folder: Path) -> None:
-    """A folder of somebody else's may hold somebody else's server."""
-    if not folder.is_dir():
-        return  # no server: gRPC says so
+def _check_path(path: Path) -> None:
+    """A folder of somebody else's may hold somebody else's server. Raises InvalidInput, Unavailable."""
+    size, most = len(os.fsencode(path)), admin_socket.MAX_PATH_BYTES
+    if size > most:
+        raise InvalidInput(f"the path of the admin socket has {size} bytes, expected at most {most}")
+    if not _is_missing(path.parent):
+        try:
+            admin_socket.check_folder(path.parent)
+        except ConfigError as error:
+            raise Unavailable(str(error)) from None
+
+
+def _is_missing(folder: Path) -> bool:
+    """Whether there is no server, as gRPC says itself."""
     try:
-        admin_socket.check_folder(folder)
-    except ConfigError as error:
-        raise Unavailable(str(error)) from None
+        folder.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _step(answer: admin_pb2.LoadResponse) -> LoadStep:

@@ -77,7 +77,7 @@ class AdminSocket:
 
 def address(path: str | Path) -> str:
     """How gRPC is told of a socket: it reads the path as that of a URI."""
-    return SCHEME + quote(os.fspath(path))
+    return SCHEME + quote(os.fsencode(path))
 
 
 def check_folder(folder: Path) -> None:
