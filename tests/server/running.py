@@ -1,11 +1,14 @@
 """Servers as real processes: start them, wait for what they announce, stop them, ask the kernel about them."""
 
+import atexit
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +18,9 @@ MERCATO = Path(sys.executable).with_name("mercato")
 PLUGINS = ("mercato-pricing", "mercato-semantic")
 # An export runs at the lowest priority: on cores that are busy otherwise it gets a small share of them.
 PATIENCE = 300.0
+# Of the admin sockets of all servers of a run; their paths have to be short.
+RUNTIME = tempfile.mkdtemp(prefix="mercato-")
+atexit.register(shutil.rmtree, RUNTIME, ignore_errors=True)
 
 
 def environment(home: Path, plugins: tuple[str, ...] = PLUGINS, **more: str) -> dict[str, str]:
@@ -23,6 +29,7 @@ def environment(home: Path, plugins: tuple[str, ...] = PLUGINS, **more: str) -> 
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(home),
+        "XDG_RUNTIME_DIR": RUNTIME,
         "MERCATO_PLUGINS_ALLOW": json.dumps(plugins),
         **more,
     }
