@@ -206,11 +206,12 @@ async def test_a_worker_into_which_nothing_loads_again_is_ended(stage: Stage) ->
     assert (worker.pid, worker.restarts) == (0, 1)
 
 
-async def test_an_import_that_crashes_counts_and_any_other_refusal_is_final(stage: Stage) -> None:
+@pytest.mark.parametrize("code", ["IMPORT_CRASHED", "IMPORT_TIMEOUT"])
+async def test_an_import_that_crashes_or_hangs_counts_and_any_other_refusal_is_final(stage: Stage, code: str) -> None:
     offer = stage.offer("shop.tiny")
     await stage.up(offer)
     await crashed(stage)
-    stage.answers["mercato-tiny"] = PluginRefused("IMPORT_CRASHED", "it crashed again")
+    stage.answers["mercato-tiny"] = PluginRefused(code, "it did not come")
     slept = len(stage.clock.slept)
     stage.clock.advance(1)
     assert await stage.clock.asleep(slept + 1) == pytest.approx(0.2)

@@ -11,6 +11,9 @@ from mercato_server.serving.catalog import Catalog, Version
 
 log = logging.getLogger("mercato.control")
 
+PASSING = ("IMPORT_CRASHED", "IMPORT_TIMEOUT")
+"""Refusals at a restart that may be the host's doing, such as a machine that is short of memory or time."""
+
 
 class Supervisor:
     """Watches every post that it is told to follow."""
@@ -41,7 +44,7 @@ class Supervisor:
             try:
                 why = await self._again(post)
             except PluginRefused as error:
-                if error.code != "IMPORT_CRASHED" and not isinstance(error, Unstarted):
+                if error.code not in PASSING and not isinstance(error, Unstarted):
                     return await self._give_up(post, error)
                 why = post.history.last_crash = str(error)
         return await self._give_up(post, _used_up(post))
