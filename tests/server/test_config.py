@@ -303,3 +303,20 @@ async def test_strict_refuses_overrides_of_what_is_not_there(folder: Path) -> No
     await app.stop()
 
     assert str(caught.value) == "refusing to serve (strict): " + "; ".join(STRAY)
+
+
+# --- workers ----------------------------------------------------------------------------------------------------------
+
+
+def test_one_pool_for_a_worker_leaves_no_room_for_a_models_own_threads(folder: Path) -> None:
+    (folder / "mercato.toml").write_text('thread_pool = "worker"\n[models."shop.tiny"]\nthreads = 2\n')
+    with pytest.raises(ConfigError, match=r"\[models.'shop.tiny'\] sets threads, but with thread_pool = 'worker' all"):
+        config.load().check_serving()
+    config.load(thread_pool="session").check_serving()
+
+
+def test_worker_processes_are_refused_where_the_system_has_not_what_they_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "darwin")
+    with pytest.raises(ConfigError, match=r"isolation = 'process' needs Linux; use isolation = 'inline'"):
+        config.load().check_serving()
+    config.load(isolation="inline").check_serving()
