@@ -13,7 +13,6 @@ from typing import Any, Protocol, get_type_hints
 
 import pluggy
 from packaging.utils import canonicalize_name
-from pydantic import TypeAdapter, ValidationError
 
 from mercato_plugin import Model, ModelSpec, Secret, hooks
 from mercato_plugin.frozen import schema_fingerprint
@@ -185,6 +184,9 @@ def _filled(info: PluginInfo, model: Model, given: Mapping[str, Any]) -> Any:
     kind = model.settings
     if kind is None:
         return None
+    # Takes tens of milliseconds to import, which a worker whose models have no settings does not pay for.
+    from pydantic import TypeAdapter, ValidationError
+
     if not is_dataclass(kind):
         raise PluginRefused(
             "SETTINGS_INVALID", f"{info.distribution}: {type(model).__name__}.settings must be a frozen dataclass"
