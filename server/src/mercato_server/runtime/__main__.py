@@ -1,4 +1,4 @@
-"""The worker process of one plugin: its plugin imported once, its versions loaded and run on threads of their own.
+"""The process of one plugin's worker: what it owes to the kernel and to the server that started it.
 
 Started by `mercato_server.runtime.process` with the descriptors of its line to the server and of its dump. It ends when
 the server closes the line, and the kernel ends it when the server ends in any other way.
@@ -6,35 +6,21 @@ the server closes the line, and the kernel ends it when the server ends in any o
 
 import ctypes
 import faulthandler
-import json
 import logging
 import os
 import resource
 import signal
 import socket
 import sys
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any
+import threading
 
-from mercato_plugin.frozen import freeze, thaw
-from mercato_server.contract.artifact import Artifact
-from mercato_server.contract.certificate import Certificate
-from mercato_server.contract.plugin import OfferedModel, PluginInfo
-from mercato_server.contract.secrets import received
-from mercato_server.errors import MercatoError, PluginRefused
 from mercato_server.plugins.barrier import barred_build_tools
-from mercato_server.plugins.host import load_one
-from mercato_server.runtime.child import Version, failure
-from mercato_server.runtime.link import Kind, Link, Message
-from mercato_server.runtime.memory import limit_memory
-from mercato_server.runtime.packing import Packed, pack
-from mercato_server.runtime.session import share_threads
-from mercato_server.runtime.worker import Worker
-from mercato_server.store.offered import offer_of
-from mercato_server.telemetry.logs import configure
+from mercato_server.runtime.link import Link
 
 PR_SET_PDEATHSIG = 1
+
+POLITENESS = 5
+"""Niceness of the import, which computes for a few tenths of a second beside models that serve."""
 
 
 def main(parent: int, line: int, dump: int) -> None:
@@ -44,81 +30,27 @@ def main(parent: int, line: int, dump: int) -> None:
     for descriptor in (line, dump):
         os.set_inheritable(descriptor, False)
     _shield(dump)
-    process = WorkerProcess(Link(socket.socket(fileno=line), accepts=1))
     with barred_build_tools():
+        _serve(Link(socket.socket(fileno=line), accepts=1))
+
+
+def _serve(line: Link) -> None:
+    """Import on a thread of its own: only root could take the niceness of the main thread back."""
+    process = None
+
+    def start() -> None:
+        nonlocal process
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), POLITENESS)
+        from mercato_server.runtime.plugin_process import WorkerProcess
+
+        process = WorkerProcess(line)
+        process.start()
+
+    thread = threading.Thread(target=start, name="import")
+    thread.start()
+    thread.join()
+    if process is not None:
         process.serve()
-
-
-class WorkerProcess:
-    """What the main thread does: it imports the plugin and opens versions, each of which has its own threads."""
-
-    def __init__(self, line: Link) -> None:
-        self._line = line
-        self._offered: dict[str, OfferedModel] = {}
-        self._versions: dict[int, Version] = {}
-
-    def serve(self) -> None:
-        """Until the line is closed."""
-        while (message := self._line.receive()) is not None:
-            facts = json.loads(message.head)
-            if message.kind == Kind.START:
-                self._line.send(*self._started(facts, message.number))
-            else:
-                self._open(facts, message)
-
-    def _started(self, facts: dict[str, Any], number: int) -> tuple[Kind, int, Packed]:
-        try:
-            return Kind.DONE, number, pack({"offers": self._offers(facts)})
-        except MercatoError as error:
-            return Kind.FAILED, number, pack(failure(error))
-
-    def _offers(self, facts: dict[str, Any]) -> list[dict[str, Any]]:
-        configure(facts["log_level"], facts["log_format"])
-        _check_server(facts["server"])
-        if facts["memory"]:
-            limit_memory(facts["memory"])
-        if facts["shared_threads"]:
-            share_threads(facts["shared_threads"])
-        plugin = PluginInfo(**facts["plugin"])
-        given = received(facts["given"])
-        offered = load_one(plugin, lambda _: given)
-        self._offered = {model.spec.name: model for model in offered}
-        try:
-            return [{"spec": freeze(offer.spec), "key": offer.key} for offer in map(offer_of, offered)]
-        except Exception as error:
-            raise PluginRefused("SETTINGS_INVALID", f"{plugin.distribution}: {error}") from error
-
-    def _open(self, facts: dict[str, Any], message: Message) -> None:
-        """One more link to a version, which the first one brings into being."""
-        link = Link(socket.socket(fileno=message.descriptors[0]), slots=facts["slots"])
-        version = self._versions.get(facts["lane"])
-        if version is None:
-            version = self._versions[facts["lane"]] = self._version(facts)
-        version.serve(link)
-
-    def _version(self, facts: dict[str, Any]) -> Version:
-        offered = self._offered[facts["model"]]
-
-        def make() -> Worker:
-            artifact = _artifact(Path(facts["folder"]), facts["digest"], offered.plugin)
-            return Worker(offered, artifact, provider=facts["provider"], threads=facts["threads"])
-
-        return Version(offered.spec.name, make)
-
-
-def _check_server(running: str) -> None:
-    """Refuse to work for a server of another version: both ends of a link are of one."""
-    if (installed := version("mercato-server")) != running:
-        raise PluginRefused(
-            "API_VERSION", f"mercato-server {installed} was installed while {running} runs; restart the server"
-        )
-
-
-def _artifact(folder: Path, digest: str, plugin: PluginInfo) -> Artifact:
-    """The artifact in a folder that the server has verified, and verifies again once the version is warm."""
-    spec = thaw(json.loads((folder / "spec.json").read_bytes()))
-    certificate = Certificate.from_json(json.loads((folder / "certificate.json").read_bytes()))
-    return Artifact(digest, folder, spec, certificate, plugin.distribution, plugin.version, {})
 
 
 def _die_with(parent: int) -> None:
