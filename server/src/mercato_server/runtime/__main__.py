@@ -8,11 +8,13 @@ import ctypes
 import faulthandler
 import logging
 import os
+import queue
 import resource
 import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 
 from mercato_server.plugins.barrier import barred_build_tools
 from mercato_server.runtime.link import Link
@@ -35,22 +37,18 @@ def main(parent: int, line: int, dump: int) -> None:
 
 
 def _serve(line: Link) -> None:
-    """Import on a thread of its own: only root could take the niceness of the main thread back."""
-    process = None
+    """Import on this thread, politely, and serve on one that was made before: only root takes politeness back."""
+    imported: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+    serving = threading.Thread(target=lambda: imported.get()(), name="serve", daemon=True)
+    serving.start()
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), POLITENESS)
+    # Here, because it imports most of what a worker needs.
+    from mercato_server.runtime.plugin_process import WorkerProcess
 
-    def start() -> None:
-        nonlocal process
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), POLITENESS)
-        from mercato_server.runtime.plugin_process import WorkerProcess
-
-        process = WorkerProcess(line)
-        process.start()
-
-    thread = threading.Thread(target=start, name="import")
-    thread.start()
-    thread.join()
-    if process is not None:
-        process.serve()
+    process = WorkerProcess(line)
+    process.start()
+    imported.put(process.serve)
+    serving.join()
 
 
 def _die_with(parent: int) -> None:
