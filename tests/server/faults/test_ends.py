@@ -1,7 +1,9 @@
 """How a server ends under load, once asked, twice asked, and killed: what callers get, and what is left behind."""
 
 import os
+import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from tests.server.faults.history import counts
 from tests.server.faults.plugin import ANSWERED, DRAINING, HOLD, NEMESES, UNREACHABLE
 from tests.server.faults.site import NEIGHBOUR, VICTIM, Served, Site, gone, model, serving
 from tests.server.gate import Gate
+
+from mercato.v1 import admin_pb2
 
 AT_ONCE = 10.0
 # What arrives in the moment in which gRPC's core closes the connections; nothing of it is run.
@@ -55,18 +59,48 @@ def test_asked_twice_it_gives_up_what_is_in_flight(site: Site, gate: Gate, tmp_p
     with serving(site, tmp_path / "work", drain_seconds="600") as served:
         workers = [worker.pid for worker in served.workers()]
         victim = served.caller(VICTIM)
-        held = victim.in_background(HOLD, deadline=60)
-        gate.reached("run")
-        served.running.terminate()
-        while served.caller(NEIGHBOUR).call().is_ok:
-            pass
-        assert not held.is_done
-        served.running.terminate()
-        given_up = held.result(AT_ONCE)
-        assert served.running.process.wait(AT_ONCE) == 0
+        with Traffic(victim, 4), Traffic(served.caller(NEIGHBOUR), 4):
+            served.history.more(victim.model, 20)
+            held = victim.in_background(HOLD, deadline=60)
+            gate.reached("run")
+            served.running.terminate()
+            while served.caller(NEIGHBOUR).call().is_ok:
+                pass
+            assert not held.is_done
+            served.running.terminate()
+            given_up = held.result(AT_ONCE)
+            assert served.running.process.wait(AT_ONCE) == 0
 
         assert (given_up.code, given_up.reason) == DRAINING
-        assert served.violations() == []
+        for module in (VICTIM, NEIGHBOUR):
+            assert counts(served.history.of(model(module))).keys() <= {ANSWERED, DRAINING, UNREACHABLE, CUT}
+            assert served.violations(module) == []
+        assert all(gone(pid, AT_ONCE) for pid in workers)
+        assert memory_of(served) == []
+
+
+def test_a_drain_and_then_a_signal_still_answer_what_was_accepted(site: Site, gate: Gate, tmp_path: Path) -> None:
+    with serving(site, tmp_path / "work") as served:
+        held = served.caller(VICTIM).in_background(HOLD)
+        gate.reached("run")
+        assert served.admin.Drain(admin_pb2.DrainRequest(), timeout=20).requests == 1
+        while served.caller(NEIGHBOUR).call().is_ok:
+            pass
+        served.running.terminate()
+        with pytest.raises(subprocess.TimeoutExpired):  # it still waits for the one that is held
+            served.running.process.wait(0.5)
+        gate.open("run")
+        assert held.result().is_ok
+        assert served.running.ended() == 0
+
+
+def test_a_stopped_idle_worker_does_not_keep_the_server_from_ending(site: Site, tmp_path: Path) -> None:
+    with serving(site, tmp_path / "work") as served:
+        assert served.caller(VICTIM).call().is_ok
+        workers = [worker.pid for worker in served.workers()]
+        os.kill(served.worker().pid, signal.SIGSTOP)
+        served.running.terminate()
+        assert served.running.process.wait(30) == 0
         assert all(gone(pid, AT_ONCE) for pid in workers)
         assert memory_of(served) == []
 

@@ -81,7 +81,7 @@ def test_stopped_for_longer_than_some_callers_wait(served: Served, gate: Gate) -
     os.kill(stopped, signal.SIGSTOP)
     try:
         patient = [victim.in_background(deadline=60) for _ in range(5)]
-        hasty = [victim.in_background(deadline=1) for _ in range(5)]
+        hasty = [victim.in_background(deadline=5) for _ in range(5)]
         expired = [pending.result() for pending in hasty]
         victim.call(deadline=0.5)  # the server knows of a deadline a moment later than its caller
         assert not any(pending.is_done for pending in (held, *patient))
