@@ -16,7 +16,7 @@ from mercato_server.contract.batch import BatchResult, JoinedBatch
 from mercato_server.contract.host import Loaded, Placement
 from mercato_server.contract.lane import NotRun
 from mercato_server.contract.plugin import Offer, OfferedModel, PluginInfo
-from mercato_server.errors import LoadFailed, PluginRefused
+from mercato_server.errors import LoadFailed, PluginRefused, WorkerCrashed
 from mercato_server.plugins.daemon import in_daemon_thread
 from mercato_server.runtime.worker import Worker
 from mercato_server.store.offered import offer_of
@@ -58,6 +58,9 @@ class InlineLane:
 
     async def run(self, batch: JoinedBatch) -> BatchResult:
         """Run one batch on the worker's thread. Raises NotRun when its deadline has passed by then."""
+        if self._closing is not None:
+            text = f"model {self._name!r}: its worker ended before the request's turn came"
+            raise WorkerCrashed(text, model=self._name, may_have_run=False)
         result: BatchResult = await self._call(lambda: self._in_time(batch))
         return result
 
