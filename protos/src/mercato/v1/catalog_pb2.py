@@ -27,7 +27,7 @@ from mercato.v1 import prediction_pb2 as mercato_dot_v1_dot_prediction__pb2
 from mercato.v1 import tensor_pb2 as mercato_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18mercato/v1/catalog.proto\x12\nmercato.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bmercato/v1/prediction.proto\x1a\x17mercato/v1/tensor.proto\"/\n\x06Plugin\x12\x14\n\x0c\x64istribution\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"/\n\x04\x41xis\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x0b\n\x03max\x18\x03 \x01(\x03\"E\n\x08TextKind\x12\x11\n\tmax_bytes\x18\x01 \x01(\x03\x12&\n\x08overflow\x18\x02 \x01(\x0e\x32\x14.mercato.v1.Overflow\"C\n\tImageKind\x12\x0f\n\x07\x66ormats\x18\x01 \x03(\t\x12\x12\n\nmax_pixels\x18\x02 \x01(\x03\x12\x11\n\tmax_bytes\x18\x03 \x01(\x03\"\x1a\n\tLabelKind\x12\r\n\x05names\x18\x01 \x03(\t\"\x96\x03\n\x05\x46ield\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x05\x64type\x18\x02 \x01(\x0e\x32\x14.mercato.v1.DataType\x12\x1e\n\x04\x61xes\x18\x03 \x03(\x0b\x32\x10.mercato.v1.Axis\x12$\n\x04text\x18\x04 \x01(\x0b\x32\x14.mercato.v1.TextKindH\x00\x12&\n\x05image\x18\x05 \x01(\x0b\x32\x15.mercato.v1.ImageKindH\x00\x12&\n\x05label\x18\x06 \x01(\x0b\x32\x15.mercato.v1.LabelKindH\x00\x12\x0b\n\x03\x64oc\x18\x07 \x01(\t\x12\x0c\n\x04unit\x18\x08 \x01(\t\x12\x10\n\x03low\x18\t \x01(\x01H\x01\x88\x01\x01\x12\x11\n\x04high\x18\n \x01(\x01H\x02\x88\x01\x01\x12\x10\n\x08optional\x18\x0b \x01(\x08\x12)\n\rdefault_value\x18\x0c \x01(\x0b\x32\x12.mercato.v1.Tensor\x12\x0e\n\x06\x66inite\x18\r \x01(\x08\x12\x0e\n\x06ragged\x18\x0e \x01(\x08\x12\x0e\n\x06shared\x18\x0f \x01(\x08\x42\x06\n\x04kindB\x06\n\x04_lowB\x07\n\x05_high\"\xed\x01\n\tParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x04type\x18\x02 \x01(\x0e\x32\x19.mercato.v1.ParameterType\x12\x31\n\rdefault_value\x18\x03 \x01(\x0b\x32\x1a.mercato.v1.ParameterValue\x12\x10\n\x03low\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\x04high\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x07\x63hoices\x18\x06 \x03(\t\x12\x0b\n\x03\x64oc\x18\x07 \x01(\t\x12\x0f\n\x07per_row\x18\x08 \x01(\x08\x12\x11\n\tmax_bytes\x18\t \x01(\x03\x42\x06\n\x04_lowB\x07\n\x05_high\"\x92\x01\n\tSignature\x12!\n\x06inputs\x18\x01 \x03(\x0b\x32\x11.mercato.v1.Field\x12\"\n\x07outputs\x18\x02 \x03(\x0b\x32\x11.mercato.v1.Field\x12)\n\nparameters\x18\x03 \x03(\x0b\x32\x15.mercato.v1.Parameter\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\"Q\n\x0bOutputError\x12\x0e\n\x06output\x18\x01 \x01(\t\x12\x0f\n\x07max_abs\x18\x02 \x01(\x01\x12\x0e\n\x06rel_l2\x18\x03 \x01(\x01\x12\x11\n\ttolerance\x18\x04 \x01(\x01\"\xbf\x02\n\x0b\x43\x65rtificate\x12)\n\x04kind\x18\x01 \x01(\x0e\x32\x1b.mercato.v1.CertificateKind\x12\x0e\n\x06passed\x18\x02 \x01(\x08\x12\r\n\x05\x63\x61ses\x18\x03 \x01(\x03\x12\'\n\x06\x65rrors\x18\x04 \x03(\x0b\x32\x17.mercato.v1.OutputError\x12\r\n\x05opset\x18\x05 \x01(\x03\x12\x10\n\x08provider\x18\x06 \x01(\t\x12\x31\n\x05tools\x18\x07 \x03(\x0b\x32\".mercato.v1.Certificate.ToolsEntry\x12+\n\x07\x63reated\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x63hecks\x18\t \x03(\t\x1a,\n\nToolsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa4\x02\n\x0cModelVersion\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.mercato.v1.ModelState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12)\n\x05since\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x64igest\x18\x05 \x01(\t\x12(\n\tsignature\x18\x06 \x01(\x0b\x32\x15.mercato.v1.Signature\x12,\n\x0b\x63\x65rtificate\x18\x07 \x01(\x0b\x32\x17.mercato.v1.Certificate\x12\x11\n\tproviders\x18\x08 \x03(\t\x12\x10\n\x08max_rows\x18\t \x01(\x03\x12\x14\n\x0cmemory_bytes\x18\n \x01(\x03\"\xf4\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x06plugin\x18\x02 \x01(\x0b\x32\x12.mercato.v1.Plugin\x12\x0b\n\x03\x64oc\x18\x03 \x01(\t\x12\x0f\n\x07license\x18\x04 \x01(\t\x12\x11\n\tlanguages\x18\x05 \x03(\t\x12*\n\x08versions\x18\x06 \x03(\x0b\x32\x18.mercato.v1.ModelVersion\x12-\n\x06labels\x18\x07 \x03(\x0b\x32\x1d.mercato.v1.Model.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"f\n\rRefusedPlugin\x12\"\n\x06plugin\x18\x01 \x01(\x0b\x32\x12.mercato.v1.Plugin\x12\x13\n\x0b\x65ntry_point\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\x13\n\x11ListModelsRequest\"k\n\x12ListModelsResponse\x12!\n\x06models\x18\x01 \x03(\x0b\x32\x11.mercato.v1.Model\x12\x32\n\x0frefused_plugins\x18\x02 \x03(\x0b\x32\x19.mercato.v1.RefusedPlugin\"6\n\x0fGetModelRequest\x12#\n\x05model\x18\x01 \x01(\x0b\x32\x14.mercato.v1.ModelRef\"4\n\x10GetModelResponse\x12 \n\x05model\x18\x01 \x01(\x0b\x32\x11.mercato.v1.Model*\xf9\x01\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16MODEL_STATE_DISCOVERED\x10\x01\x12\x19\n\x15MODEL_STATE_EXPORTING\x10\x02\x12\x17\n\x13MODEL_STATE_LOADING\x10\x03\x12\x17\n\x13MODEL_STATE_WARMING\x10\x04\x12\x19\n\x15MODEL_STATE_AVAILABLE\x10\x05\x12\x16\n\x12MODEL_STATE_FAILED\x10\x06\x12\x18\n\x14MODEL_STATE_DRAINING\x10\x07\x12\x18\n\x14MODEL_STATE_UNLOADED\x10\x08*P\n\x08Overflow\x12\x18\n\x14OVERFLOW_UNSPECIFIED\x10\x00\x12\x13\n\x0fOVERFLOW_REFUSE\x10\x01\x12\x15\n\x11OVERFLOW_TRUNCATE\x10\x02*\x95\x01\n\rParameterType\x12\x1e\n\x1aPARAMETER_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13PARAMETER_TYPE_BOOL\x10\x01\x12\x16\n\x12PARAMETER_TYPE_INT\x10\x02\x12\x18\n\x14PARAMETER_TYPE_FLOAT\x10\x03\x12\x19\n\x15PARAMETER_TYPE_STRING\x10\x04*\x8a\x01\n\x0f\x43\x65rtificateKind\x12 \n\x1c\x43\x45RTIFICATE_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43\x45RTIFICATE_KIND_SOURCE\x10\x01\x12\x1d\n\x19\x43\x45RTIFICATE_KIND_RECORDED\x10\x02\x12\x19\n\x15\x43\x45RTIFICATE_KIND_SELF\x10\x03\x32\xa4\x01\n\x0e\x43\x61talogService\x12K\n\nListModels\x12\x1d.mercato.v1.ListModelsRequest\x1a\x1e.mercato.v1.ListModelsResponse\x12\x45\n\x08GetModel\x12\x1b.mercato.v1.GetModelRequest\x1a\x1c.mercato.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18mercato/v1/catalog.proto\x12\nmercato.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bmercato/v1/prediction.proto\x1a\x17mercato/v1/tensor.proto\"/\n\x06Plugin\x12\x14\n\x0c\x64istribution\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"/\n\x04\x41xis\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x0b\n\x03max\x18\x03 \x01(\x03\"E\n\x08TextKind\x12\x11\n\tmax_bytes\x18\x01 \x01(\x03\x12&\n\x08overflow\x18\x02 \x01(\x0e\x32\x14.mercato.v1.Overflow\"C\n\tImageKind\x12\x0f\n\x07\x66ormats\x18\x01 \x03(\t\x12\x12\n\nmax_pixels\x18\x02 \x01(\x03\x12\x11\n\tmax_bytes\x18\x03 \x01(\x03\"\x1a\n\tLabelKind\x12\r\n\x05names\x18\x01 \x03(\t\"\x96\x03\n\x05\x46ield\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x05\x64type\x18\x02 \x01(\x0e\x32\x14.mercato.v1.DataType\x12\x1e\n\x04\x61xes\x18\x03 \x03(\x0b\x32\x10.mercato.v1.Axis\x12$\n\x04text\x18\x04 \x01(\x0b\x32\x14.mercato.v1.TextKindH\x00\x12&\n\x05image\x18\x05 \x01(\x0b\x32\x15.mercato.v1.ImageKindH\x00\x12&\n\x05label\x18\x06 \x01(\x0b\x32\x15.mercato.v1.LabelKindH\x00\x12\x0b\n\x03\x64oc\x18\x07 \x01(\t\x12\x0c\n\x04unit\x18\x08 \x01(\t\x12\x10\n\x03low\x18\t \x01(\x01H\x01\x88\x01\x01\x12\x11\n\x04high\x18\n \x01(\x01H\x02\x88\x01\x01\x12\x10\n\x08optional\x18\x0b \x01(\x08\x12)\n\rdefault_value\x18\x0c \x01(\x0b\x32\x12.mercato.v1.Tensor\x12\x0e\n\x06\x66inite\x18\r \x01(\x08\x12\x0e\n\x06ragged\x18\x0e \x01(\x08\x12\x0e\n\x06shared\x18\x0f \x01(\x08\x42\x06\n\x04kindB\x06\n\x04_lowB\x07\n\x05_high\"\xed\x01\n\tParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x04type\x18\x02 \x01(\x0e\x32\x19.mercato.v1.ParameterType\x12\x31\n\rdefault_value\x18\x03 \x01(\x0b\x32\x1a.mercato.v1.ParameterValue\x12\x10\n\x03low\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\x04high\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x07\x63hoices\x18\x06 \x03(\t\x12\x0b\n\x03\x64oc\x18\x07 \x01(\t\x12\x0f\n\x07per_row\x18\x08 \x01(\x08\x12\x11\n\tmax_bytes\x18\t \x01(\x03\x42\x06\n\x04_lowB\x07\n\x05_high\",\n\x04TopK\x12\n\n\x02\x62y\x18\x01 \x01(\t\x12\t\n\x01k\x18\x02 \x01(\t\x12\r\n\x05index\x18\x03 \x01(\t\"\xb3\x01\n\tSignature\x12!\n\x06inputs\x18\x01 \x03(\x0b\x32\x11.mercato.v1.Field\x12\"\n\x07outputs\x18\x02 \x03(\x0b\x32\x11.mercato.v1.Field\x12)\n\nparameters\x18\x03 \x03(\x0b\x32\x15.mercato.v1.Parameter\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\x12\x1f\n\x05top_k\x18\x05 \x01(\x0b\x32\x10.mercato.v1.TopK\"Q\n\x0bOutputError\x12\x0e\n\x06output\x18\x01 \x01(\t\x12\x0f\n\x07max_abs\x18\x02 \x01(\x01\x12\x0e\n\x06rel_l2\x18\x03 \x01(\x01\x12\x11\n\ttolerance\x18\x04 \x01(\x01\"\xbf\x02\n\x0b\x43\x65rtificate\x12)\n\x04kind\x18\x01 \x01(\x0e\x32\x1b.mercato.v1.CertificateKind\x12\x0e\n\x06passed\x18\x02 \x01(\x08\x12\r\n\x05\x63\x61ses\x18\x03 \x01(\x03\x12\'\n\x06\x65rrors\x18\x04 \x03(\x0b\x32\x17.mercato.v1.OutputError\x12\r\n\x05opset\x18\x05 \x01(\x03\x12\x10\n\x08provider\x18\x06 \x01(\t\x12\x31\n\x05tools\x18\x07 \x03(\x0b\x32\".mercato.v1.Certificate.ToolsEntry\x12+\n\x07\x63reated\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x63hecks\x18\t \x03(\t\x1a,\n\nToolsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb8\x02\n\x0cModelVersion\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.mercato.v1.ModelState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12)\n\x05since\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x64igest\x18\x05 \x01(\t\x12(\n\tsignature\x18\x06 \x01(\x0b\x32\x15.mercato.v1.Signature\x12,\n\x0b\x63\x65rtificate\x18\x07 \x01(\x0b\x32\x17.mercato.v1.Certificate\x12\x11\n\tproviders\x18\x08 \x03(\t\x12\x10\n\x08max_rows\x18\t \x01(\x03\x12\x14\n\x0cmemory_bytes\x18\n \x01(\x03\x12\x12\n\nbatch_rows\x18\x0b \x01(\x03\"\xf4\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x06plugin\x18\x02 \x01(\x0b\x32\x12.mercato.v1.Plugin\x12\x0b\n\x03\x64oc\x18\x03 \x01(\t\x12\x0f\n\x07license\x18\x04 \x01(\t\x12\x11\n\tlanguages\x18\x05 \x03(\t\x12*\n\x08versions\x18\x06 \x03(\x0b\x32\x18.mercato.v1.ModelVersion\x12-\n\x06labels\x18\x07 \x03(\x0b\x32\x1d.mercato.v1.Model.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"f\n\rRefusedPlugin\x12\"\n\x06plugin\x18\x01 \x01(\x0b\x32\x12.mercato.v1.Plugin\x12\x13\n\x0b\x65ntry_point\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\x13\n\x11ListModelsRequest\"k\n\x12ListModelsResponse\x12!\n\x06models\x18\x01 \x03(\x0b\x32\x11.mercato.v1.Model\x12\x32\n\x0frefused_plugins\x18\x02 \x03(\x0b\x32\x19.mercato.v1.RefusedPlugin\"6\n\x0fGetModelRequest\x12#\n\x05model\x18\x01 \x01(\x0b\x32\x14.mercato.v1.ModelRef\"4\n\x10GetModelResponse\x12 \n\x05model\x18\x01 \x01(\x0b\x32\x11.mercato.v1.Model*\xf9\x01\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16MODEL_STATE_DISCOVERED\x10\x01\x12\x19\n\x15MODEL_STATE_EXPORTING\x10\x02\x12\x17\n\x13MODEL_STATE_LOADING\x10\x03\x12\x17\n\x13MODEL_STATE_WARMING\x10\x04\x12\x19\n\x15MODEL_STATE_AVAILABLE\x10\x05\x12\x16\n\x12MODEL_STATE_FAILED\x10\x06\x12\x18\n\x14MODEL_STATE_DRAINING\x10\x07\x12\x18\n\x14MODEL_STATE_UNLOADED\x10\x08*P\n\x08Overflow\x12\x18\n\x14OVERFLOW_UNSPECIFIED\x10\x00\x12\x13\n\x0fOVERFLOW_REFUSE\x10\x01\x12\x15\n\x11OVERFLOW_TRUNCATE\x10\x02*\x95\x01\n\rParameterType\x12\x1e\n\x1aPARAMETER_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13PARAMETER_TYPE_BOOL\x10\x01\x12\x16\n\x12PARAMETER_TYPE_INT\x10\x02\x12\x18\n\x14PARAMETER_TYPE_FLOAT\x10\x03\x12\x19\n\x15PARAMETER_TYPE_STRING\x10\x04*\x8a\x01\n\x0f\x43\x65rtificateKind\x12 \n\x1c\x43\x45RTIFICATE_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43\x45RTIFICATE_KIND_SOURCE\x10\x01\x12\x1d\n\x19\x43\x45RTIFICATE_KIND_RECORDED\x10\x02\x12\x19\n\x15\x43\x45RTIFICATE_KIND_SELF\x10\x03\x32\xa4\x01\n\x0e\x43\x61talogService\x12K\n\nListModels\x12\x1d.mercato.v1.ListModelsRequest\x1a\x1e.mercato.v1.ListModelsResponse\x12\x45\n\x08GetModel\x12\x1b.mercato.v1.GetModelRequest\x1a\x1c.mercato.v1.GetModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,14 +38,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CERTIFICATE_TOOLSENTRY']._serialized_options = b'8\001'
   _globals['_MODEL_LABELSENTRY']._loaded_options = None
   _globals['_MODEL_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_MODELSTATE']._serialized_start=2483
-  _globals['_MODELSTATE']._serialized_end=2732
-  _globals['_OVERFLOW']._serialized_start=2734
-  _globals['_OVERFLOW']._serialized_end=2814
-  _globals['_PARAMETERTYPE']._serialized_start=2817
-  _globals['_PARAMETERTYPE']._serialized_end=2966
-  _globals['_CERTIFICATEKIND']._serialized_start=2969
-  _globals['_CERTIFICATEKIND']._serialized_end=3107
+  _globals['_MODELSTATE']._serialized_start=2582
+  _globals['_MODELSTATE']._serialized_end=2831
+  _globals['_OVERFLOW']._serialized_start=2833
+  _globals['_OVERFLOW']._serialized_end=2913
+  _globals['_PARAMETERTYPE']._serialized_start=2916
+  _globals['_PARAMETERTYPE']._serialized_end=3065
+  _globals['_CERTIFICATEKIND']._serialized_start=3068
+  _globals['_CERTIFICATEKIND']._serialized_end=3206
   _globals['_PLUGIN']._serialized_start=127
   _globals['_PLUGIN']._serialized_end=174
   _globals['_AXIS']._serialized_start=176
@@ -60,30 +60,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FIELD']._serialized_end=800
   _globals['_PARAMETER']._serialized_start=803
   _globals['_PARAMETER']._serialized_end=1040
-  _globals['_SIGNATURE']._serialized_start=1043
-  _globals['_SIGNATURE']._serialized_end=1189
-  _globals['_OUTPUTERROR']._serialized_start=1191
-  _globals['_OUTPUTERROR']._serialized_end=1272
-  _globals['_CERTIFICATE']._serialized_start=1275
-  _globals['_CERTIFICATE']._serialized_end=1594
-  _globals['_CERTIFICATE_TOOLSENTRY']._serialized_start=1550
-  _globals['_CERTIFICATE_TOOLSENTRY']._serialized_end=1594
-  _globals['_MODELVERSION']._serialized_start=1597
-  _globals['_MODELVERSION']._serialized_end=1889
-  _globals['_MODEL']._serialized_start=1892
-  _globals['_MODEL']._serialized_end=2136
-  _globals['_MODEL_LABELSENTRY']._serialized_start=2091
-  _globals['_MODEL_LABELSENTRY']._serialized_end=2136
-  _globals['_REFUSEDPLUGIN']._serialized_start=2138
-  _globals['_REFUSEDPLUGIN']._serialized_end=2240
-  _globals['_LISTMODELSREQUEST']._serialized_start=2242
-  _globals['_LISTMODELSREQUEST']._serialized_end=2261
-  _globals['_LISTMODELSRESPONSE']._serialized_start=2263
-  _globals['_LISTMODELSRESPONSE']._serialized_end=2370
-  _globals['_GETMODELREQUEST']._serialized_start=2372
-  _globals['_GETMODELREQUEST']._serialized_end=2426
-  _globals['_GETMODELRESPONSE']._serialized_start=2428
-  _globals['_GETMODELRESPONSE']._serialized_end=2480
-  _globals['_CATALOGSERVICE']._serialized_start=3110
-  _globals['_CATALOGSERVICE']._serialized_end=3274
+  _globals['_TOPK']._serialized_start=1042
+  _globals['_TOPK']._serialized_end=1086
+  _globals['_SIGNATURE']._serialized_start=1089
+  _globals['_SIGNATURE']._serialized_end=1268
+  _globals['_OUTPUTERROR']._serialized_start=1270
+  _globals['_OUTPUTERROR']._serialized_end=1351
+  _globals['_CERTIFICATE']._serialized_start=1354
+  _globals['_CERTIFICATE']._serialized_end=1673
+  _globals['_CERTIFICATE_TOOLSENTRY']._serialized_start=1629
+  _globals['_CERTIFICATE_TOOLSENTRY']._serialized_end=1673
+  _globals['_MODELVERSION']._serialized_start=1676
+  _globals['_MODELVERSION']._serialized_end=1988
+  _globals['_MODEL']._serialized_start=1991
+  _globals['_MODEL']._serialized_end=2235
+  _globals['_MODEL_LABELSENTRY']._serialized_start=2190
+  _globals['_MODEL_LABELSENTRY']._serialized_end=2235
+  _globals['_REFUSEDPLUGIN']._serialized_start=2237
+  _globals['_REFUSEDPLUGIN']._serialized_end=2339
+  _globals['_LISTMODELSREQUEST']._serialized_start=2341
+  _globals['_LISTMODELSREQUEST']._serialized_end=2360
+  _globals['_LISTMODELSRESPONSE']._serialized_start=2362
+  _globals['_LISTMODELSRESPONSE']._serialized_end=2469
+  _globals['_GETMODELREQUEST']._serialized_start=2471
+  _globals['_GETMODELREQUEST']._serialized_end=2525
+  _globals['_GETMODELRESPONSE']._serialized_start=2527
+  _globals['_GETMODELRESPONSE']._serialized_end=2579
+  _globals['_CATALOGSERVICE']._serialized_start=3209
+  _globals['_CATALOGSERVICE']._serialized_end=3373
 # @@protoc_insertion_point(module_scope)

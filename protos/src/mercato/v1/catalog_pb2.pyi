@@ -380,6 +380,36 @@ class Parameter(_message.Message):
 Global___Parameter: _TypeAlias = Parameter  # noqa: Y015
 
 @_typing.final
+class TopK(_message.Message):
+    """The rows of a request are candidates, and its answer has the best of them, best first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BY_FIELD_NUMBER: _builtins.int
+    K_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    by: _builtins.str
+    """The output that ranks them; larger is better."""
+    k: _builtins.str
+    """The parameter that says how many rows an answer has at most."""
+    index: _builtins.str
+    """The output that holds each answer row's place among the request's rows, counted from 0."""
+    def __init__(
+        self,
+        *,
+        by: _builtins.str = ...,
+        k: _builtins.str = ...,
+        index: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "index", b"index", "k", b"k"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TopK: _TypeAlias = TopK  # noqa: Y015
+
+@_typing.final
 class Signature(_message.Message):
     """What a caller sees of a model."""
 
@@ -389,6 +419,7 @@ class Signature(_message.Message):
     OUTPUTS_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     FINGERPRINT_FIELD_NUMBER: _builtins.int
+    TOP_K_FIELD_NUMBER: _builtins.int
     fingerprint: _builtins.str
     """SHA-256 of the canonical signature, hexadecimal; documentation, version and weights do not enter it."""
     @_builtins.property
@@ -397,6 +428,10 @@ class Signature(_message.Message):
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Field]: ...
     @_builtins.property
     def parameters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Parameter]: ...
+    @_builtins.property
+    def top_k(self) -> Global___TopK:
+        """Absent where an answer has a row for each row of the request."""
+
     def __init__(
         self,
         *,
@@ -404,10 +439,11 @@ class Signature(_message.Message):
         outputs: _abc.Iterable[Global___Field] | None = ...,
         parameters: _abc.Iterable[Global___Parameter] | None = ...,
         fingerprint: _builtins.str = ...,
+        top_k: Global___TopK | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["top_k", b"top_k"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "inputs", b"inputs", "outputs", b"outputs", "parameters", b"parameters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "inputs", b"inputs", "outputs", b"outputs", "parameters", b"parameters", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -531,14 +567,18 @@ class ModelVersion(_message.Message):
     PROVIDERS_FIELD_NUMBER: _builtins.int
     MAX_ROWS_FIELD_NUMBER: _builtins.int
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    BATCH_ROWS_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     state: Global___ModelState.ValueType
     reason: _builtins.str
     """Why it is in this state; empty when there is nothing to say."""
     digest: _builtins.str
     max_rows: _builtins.int
+    """Most rows of one request."""
     memory_bytes: _builtins.int
     """Bytes of memory that loading and warming it were measured to take; 0 until then."""
+    batch_rows: _builtins.int
+    """Most rows of one batch; a request of more is run in several."""
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -562,10 +602,11 @@ class ModelVersion(_message.Message):
         providers: _abc.Iterable[_builtins.str] | None = ...,
         max_rows: _builtins.int = ...,
         memory_bytes: _builtins.int = ...,
+        batch_rows: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "signature", b"signature", "since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "digest", b"digest", "max_rows", b"max_rows", "memory_bytes", b"memory_bytes", "providers", b"providers", "reason", b"reason", "signature", b"signature", "since", b"since", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_rows", b"batch_rows", "certificate", b"certificate", "digest", b"digest", "max_rows", b"max_rows", "memory_bytes", b"memory_bytes", "providers", b"providers", "reason", b"reason", "signature", b"signature", "since", b"since", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -35,8 +35,10 @@ class _ReleaseReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Release
     """gathered while the lane was busy"""
     RELEASE_REASON_FULL: _ReleaseReason.ValueType  # 3
     """the batch reached its limit"""
-    RELEASE_REASON_ALONE: _ReleaseReason.ValueType  # 4
-    """run alone after a joined batch had failed"""
+    RELEASE_REASON_BISECTED: _ReleaseReason.ValueType  # 4
+    """a part of a batch that had raised, run again"""
+    RELEASE_REASON_WINDOW: _ReleaseReason.ValueType  # 5
+    """held on a free lane for others to join, as the latency target allowed"""
 
 class ReleaseReason(_ReleaseReason, metaclass=_ReleaseReasonEnumTypeWrapper):
     """Why a batch left the queue."""
@@ -48,8 +50,10 @@ RELEASE_REASON_JOINED: ReleaseReason.ValueType  # 2
 """gathered while the lane was busy"""
 RELEASE_REASON_FULL: ReleaseReason.ValueType  # 3
 """the batch reached its limit"""
-RELEASE_REASON_ALONE: ReleaseReason.ValueType  # 4
-"""run alone after a joined batch had failed"""
+RELEASE_REASON_BISECTED: ReleaseReason.ValueType  # 4
+"""a part of a batch that had raised, run again"""
+RELEASE_REASON_WINDOW: ReleaseReason.ValueType  # 5
+"""held on a free lane for others to join, as the latency target allowed"""
 Global___ReleaseReason: _TypeAlias = ReleaseReason  # noqa: Y015
 
 class _CacheOutcome:
@@ -61,18 +65,26 @@ class _CacheOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CacheOut
     CACHE_OUTCOME_UNSPECIFIED: _CacheOutcome.ValueType  # 0
     """the model has no cache"""
     CACHE_OUTCOME_HIT: _CacheOutcome.ValueType  # 1
+    """every row was known"""
     CACHE_OUTCOME_MISS: _CacheOutcome.ValueType  # 2
+    """no row was known"""
     CACHE_OUTCOME_COALESCED: _CacheOutcome.ValueType  # 3
-    """shared the run of an identical request"""
+    """nothing was run for this request: the rows that were not known were in a run already"""
+    CACHE_OUTCOME_PARTIAL: _CacheOutcome.ValueType  # 4
+    """some rows were known or in a run already, the others were run"""
 
 class CacheOutcome(_CacheOutcome, metaclass=_CacheOutcomeEnumTypeWrapper): ...
 
 CACHE_OUTCOME_UNSPECIFIED: CacheOutcome.ValueType  # 0
 """the model has no cache"""
 CACHE_OUTCOME_HIT: CacheOutcome.ValueType  # 1
+"""every row was known"""
 CACHE_OUTCOME_MISS: CacheOutcome.ValueType  # 2
+"""no row was known"""
 CACHE_OUTCOME_COALESCED: CacheOutcome.ValueType  # 3
-"""shared the run of an identical request"""
+"""nothing was run for this request: the rows that were not known were in a run already"""
+CACHE_OUTCOME_PARTIAL: CacheOutcome.ValueType  # 4
+"""some rows were known or in a run already, the others were run"""
 Global___CacheOutcome: _TypeAlias = CacheOutcome  # noqa: Y015
 
 @_typing.final
@@ -175,7 +187,7 @@ class PredictRequest(_message.Message):
     schema_fingerprint: _builtins.str
     """Optional: the signature the caller was generated from. A mismatch is FAILED_PRECONDITION, SCHEMA_CHANGED."""
     priority: _builtins.int
-    """0 = the model's default, 1 = most urgent."""
+    """1 = most urgent, 9 = least; 0 = the model's default, 5 unless its operator has set another."""
     want_receipt: _builtins.bool
     @_builtins.property
     def model(self) -> Global___ModelRef: ...
@@ -362,7 +374,10 @@ Global___Truncation: _TypeAlias = Truncation  # noqa: Y015
 
 @_typing.final
 class Receipt(_message.Message):
-    """The facts of one answer. Times are nanoseconds; pre, compute and post are those of the whole batch."""
+    """The facts of one answer. Times are nanoseconds; pre, compute and post are those of the whole batch. Of a request whose
+    rows were run in several batches they are sums, the wait is the longest, the rows those of the largest batch and the
+    padding that of all of them together; of one that was answered from the cache they are 0.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -376,6 +391,9 @@ class Receipt(_message.Message):
     PROVIDER_FIELD_NUMBER: _builtins.int
     CACHE_FIELD_NUMBER: _builtins.int
     TRUNCATIONS_FIELD_NUMBER: _builtins.int
+    BATCHES_FIELD_NUMBER: _builtins.int
+    CACHED_ROWS_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
     queue_ns: _builtins.int
     pre_ns: _builtins.int
     compute_ns: _builtins.int
@@ -387,6 +405,12 @@ class Receipt(_message.Message):
     provider: _builtins.str
     """Execution provider that ran the graph: cpu, cuda or tensorrt."""
     cache: Global___CacheOutcome.ValueType
+    batches: _builtins.int
+    """Batches in which this request's rows were run: 1, more for a request larger than a batch, 0 without a run."""
+    cached_rows: _builtins.int
+    """This request's rows that were not run for it, because they were known or in a run already."""
+    digest: _builtins.str
+    """SHA-256 of the artifact that answered, hexadecimal."""
     @_builtins.property
     def truncations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Truncation]: ...
     def __init__(
@@ -402,10 +426,13 @@ class Receipt(_message.Message):
         provider: _builtins.str = ...,
         cache: Global___CacheOutcome.ValueType = ...,
         truncations: _abc.Iterable[Global___Truncation] | None = ...,
+        batches: _builtins.int = ...,
+        cached_rows: _builtins.int = ...,
+        digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_rows", b"batch_rows", "cache", b"cache", "compute_ns", b"compute_ns", "padding", b"padding", "post_ns", b"post_ns", "pre_ns", b"pre_ns", "provider", b"provider", "queue_ns", b"queue_ns", "release_reason", b"release_reason", "truncations", b"truncations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_rows", b"batch_rows", "batches", b"batches", "cache", b"cache", "cached_rows", b"cached_rows", "compute_ns", b"compute_ns", "digest", b"digest", "padding", b"padding", "post_ns", b"post_ns", "pre_ns", b"pre_ns", "provider", b"provider", "queue_ns", b"queue_ns", "release_reason", b"release_reason", "truncations", b"truncations"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
