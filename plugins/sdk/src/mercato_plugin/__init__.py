@@ -8,7 +8,7 @@ from mercato_plugin.hooks import API_VERSION, GROUP, hookimpl
 from mercato_plugin.model import Built, Example, Model
 from mercato_plugin.parameters import Bool, Choice, Float, Int, Parameter, Str
 from mercato_plugin.settings import Secret, setting
-from mercato_plugin.spec import BatchPolicy, GraphSpec, ModelSpec
+from mercato_plugin.spec import BatchPolicy, GraphSpec, ModelSpec, TopK
 
 __all__ = [
     "API_VERSION",
@@ -41,6 +41,7 @@ __all__ = [
     "Str",
     "Tensor",
     "Text",
+    "TopK",
     "hookimpl",
     "setting",
 ]

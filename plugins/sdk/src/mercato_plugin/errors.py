@@ -16,7 +16,7 @@ class InvalidInput(Exception):
     """The caller's input is at fault: INVALID_ARGUMENT naming `field`.
 
     With `rows` (indices in the batch) only the requests that own those rows fail. Without, a batch of
-    several requests is run again request by request, and those for which it is raised again fail.
+    several requests is halved and run again until those for which it is raised are alone, and they fail.
     `field` and `message` become `str`.
     """
 

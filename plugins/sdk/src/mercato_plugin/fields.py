@@ -57,6 +57,13 @@ def _check_default_shape(default: Any, axes: tuple[AxisSpec, ...]) -> None:
         raise SpecError(f"a default of shape {list(shape)} does not fit a row of shape [{wanted}]")
 
 
+def _check_length_axis(axes: Sequence[AxisSpec], shared: bool) -> None:
+    place = 0 if shared else 1
+    if len(axes) <= place or not isinstance(axes[place], Axis):
+        wanted = '0: (Axis("length", max=...),)' if shared else '1: ("batch", Axis("length", max=...))'
+        raise SpecError(f"a {'shared ' * shared}ragged tensor needs a named axis {wanted}")
+
+
 def _has_size(axis: AxisSpec, size: int) -> bool:
     return 1 <= size <= axis.max if isinstance(axis, Axis) else size == axis
 
@@ -105,7 +112,8 @@ class Tensor(Field):
 
     The first axis is `batch` unless the input is shared. `finite` refuses NaN and infinities
     (floating types only). `ragged` lets rows differ in length along axis 1; the server pads with
-    `pad` and `batch.lengths` has the true lengths.
+    `pad` and `batch.lengths` has the true lengths. A shared ragged input has its length along axis 0:
+    a request has one value of any length, and all its rows get it.
     """
 
     kind: ClassVar[str] = "tensor"
@@ -121,10 +129,8 @@ class Tensor(Field):
         if self.dtype not in NUMERIC:
             raise SpecError(f"unknown dtype {self.dtype!r}; expected one of {', '.join(NUMERIC)}")
         object.__setattr__(self, "axes", _checked_axes(self.axes))
-        if self.ragged and not (len(self.axes) > 1 and isinstance(self.axes[1], Axis)):
-            raise SpecError('a ragged tensor needs a named axis 1: ("batch", Axis("length", max=...))')
-        if self.ragged and self.shared:
-            raise SpecError("a ragged tensor cannot be shared: its rows differ, a shared input has one")
+        if self.ragged:
+            _check_length_axis(self.axes, self.shared)
         _check_default_shape(self.default, self.row_axes)
 
     @property

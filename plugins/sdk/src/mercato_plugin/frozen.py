@@ -11,14 +11,16 @@ import numpy as np
 from mercato_plugin.errors import SpecError
 from mercato_plugin.fields import Axis, Field, Image, Label, Tensor, Text
 from mercato_plugin.parameters import Bool, Choice, Float, Int, Parameter, Str
-from mercato_plugin.spec import BatchPolicy, GraphSpec, ModelSpec
+from mercato_plugin.spec import BatchPolicy, GraphSpec, ModelSpec, TopK
 
 _KINDS: dict[str, type] = {
     "tensor": Tensor, "text": Text, "image": Image, "label": Label,
     "int": Int, "float": Float, "bool": Bool, "choice": Choice, "str": Str,
-    "axis": Axis, "graph": GraphSpec, "batch_policy": BatchPolicy, "model": ModelSpec,
+    "axis": Axis, "graph": GraphSpec, "batch_policy": BatchPolicy, "top_k": TopK, "model": ModelSpec,
 }  # fmt: skip
+_Part = Field | Parameter | ModelSpec | GraphSpec | BatchPolicy | TopK | Axis
 _NAMES = {kind: name for name, kind in _KINDS.items()}
+_SIGNATURE = ("inputs", "outputs", "parameters", "top_k")
 _DOCUMENTATION = ("doc", "unit", "license", "languages")
 
 
@@ -45,7 +47,7 @@ def canonical(data: object) -> bytes:
 def schema_fingerprint(spec: ModelSpec) -> str:
     """SHA-256 of the caller's signature, hexadecimal; no name, version, weights or documentation."""
     frozen = freeze(spec)
-    signature = {part: frozen[part] for part in ("inputs", "outputs", "parameters") if part in frozen}
+    signature = {part: frozen[part] for part in _SIGNATURE if part in frozen}
     return hashlib.sha256(canonical(_undocumented(signature))).hexdigest()
 
 
@@ -80,7 +82,7 @@ def _thaw(value: Any) -> Any:
     return value
 
 
-def _thaw_kind(value: Mapping[str, Any]) -> Field | Parameter | ModelSpec | GraphSpec | BatchPolicy | Axis:
+def _thaw_kind(value: Mapping[str, Any]) -> _Part:
     kind = _KINDS.get(value["$"])
     if kind is None:
         raise SpecError(f"unknown part {value['$']!r} in a frozen specification")
@@ -89,9 +91,10 @@ def _thaw_kind(value: Mapping[str, Any]) -> Field | Parameter | ModelSpec | Grap
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise SpecError(f"unknown entries {unknown} in a frozen {value['$']}")
-    # `False` is left out when frozen, also where the default is true.
-    false = {name: False for name, default in known.items() if default is True and name not in given}
-    thawed: Field | Parameter | ModelSpec | GraphSpec | BatchPolicy | Axis = kind(**given, **false)
+    # `False` and `()` are left out when frozen, also where the default is another.
+    stated = {name: default for name, default in known.items() if default is True or isinstance(default, tuple)}
+    empty = {name: False if default is True else () for name, default in stated.items() if name not in given}
+    thawed: _Part = kind(**given, **empty)
     return thawed
 
 

@@ -8,12 +8,15 @@ from typing import Any
 
 from mercato_plugin.errors import SpecError
 from mercato_plugin.fields import BATCH, Field, Label, Tensor
-from mercato_plugin.parameters import Parameter
+from mercato_plugin.parameters import Int, Parameter
 
 MODEL_NAME = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
 FIELD_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
 MAX_NAME = 64
 MAX_VERSION = 2**31 - 1
+
+# Batches that the rows of one request may fill, unless the author says how many rows it may have.
+REQUEST_BATCHES = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,22 +24,50 @@ class BatchPolicy:
     """How requests are joined and how a joined batch is cut into runs.
 
     A batch holds at most `max_rows` rows, and at most `max_cost` weight (text: UTF-8 bytes; images: pixels;
-    else elements) when given. Rows of variable length are sorted and cut into runs of at most `run_rows`
-    rows whose padding stays under the share `max_padding`.
+    else elements) when given. A request may have more rows, at most `request_rows`, and is then run in several
+    batches; None means 16 times `max_rows`.
+
+    Rows of variable length are sorted and cut into runs of at most `run_rows` rows and `run_cells` cells (rows times
+    the longest of them) whose padding stays under the share `max_padding`; a row of more than `run_cells` runs alone.
+    `run_cells` bounds runs of `Ragged` rows only.
     """
 
     max_rows: int = 64
+    request_rows: int | None = None
     max_cost: int | None = None
     run_rows: int | None = None
+    run_cells: int | None = None
     max_padding: float = 0.25
 
     def __post_init__(self) -> None:
-        for name in ("max_rows", "max_cost", "run_rows"):
+        for name in ("max_rows", "request_rows", "max_cost", "run_rows", "run_cells"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SpecError(f"batch.{name} must be at least 1, got {value}")
+        if self.rows_per_request < self.max_rows:
+            raise SpecError(f"batch.request_rows must be at least max_rows = {self.max_rows}, got {self.request_rows}")
         if not 0 <= self.max_padding < 1:
             raise SpecError(f"batch.max_padding must be in [0, 1), got {self.max_padding}")
+
+    @property
+    def rows_per_request(self) -> int:
+        """Most rows of one request."""
+        return REQUEST_BATCHES * self.max_rows if self.request_rows is None else self.request_rows
+
+
+@dataclass(frozen=True)
+class TopK:
+    """The rows of a request are candidates, and its answer has the best of them, best first.
+
+    `by` names the output that ranks them, one number per row; larger is better, NaN is worst, and of equal rows the
+    earlier is better. `k` names an `Int` parameter: how many rows an answer has at most. `index` names an output that
+    the server adds: int64, the place of each answer row among the request's rows, counted from 0. Inputs with
+    `shared=True` are the context that a caller sends once for all candidates.
+    """
+
+    by: str
+    k: str
+    index: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +102,8 @@ class ModelSpec:
     `graph` is one GraphSpec, or a mapping for several graphs; left out, the graph has the caller's
     own inputs and outputs. `tolerance` maps an output, of a graph or of the model, to the relative L2
     error it may reach, where the default for its dtype does not fit; `quality` is the bound a faster variant must
-    keep. `opset` overrides the exporter's choice. `languages` are BCP 47 tags.
+    keep. `opset` overrides the exporter's choice. `languages` are BCP 47 tags. With `top_k` a request's rows are
+    candidates of which the best are answered.
     """
 
     name: str
@@ -81,6 +113,7 @@ class ModelSpec:
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     graph: GraphSpec | Mapping[str, GraphSpec] | None = None
     batch: BatchPolicy = field(default_factory=BatchPolicy)
+    top_k: TopK | None = None
     tolerance: Mapping[str, float] = field(default_factory=dict)
     quality: float | None = None
     opset: int | None = None
@@ -105,6 +138,8 @@ class ModelSpec:
             check_distinct(self.name, group)
         _check_first_axes(self)
         _check_tolerance(self)
+        if self.top_k is not None:
+            _check_top_k(self, self.top_k)
         for name in ("inputs", "outputs", "parameters", "tolerance"):
             object.__setattr__(self, name, dict(getattr(self, name)))
         object.__setattr__(self, "languages", tuple(self.languages))
@@ -131,7 +166,7 @@ def check_distinct(model: str, names: Mapping[str, object]) -> None:
     """Refuse two names that are equal after `.` -> `_`: generated clients could not tell them apart."""
     seen: dict[str, str] = {}
     for name in names:
-        other = seen.setdefault(name.replace(".", "_"), name)
+        other = seen.setdefault(_as_word(name), name)
         if other != name:
             raise SpecError(f"{model}: names {other!r} and {name!r} are equal after '.' -> '_'")
 
@@ -174,7 +209,37 @@ def _check_tolerance(spec: ModelSpec) -> None:
             raise SpecError(f"{spec.name}: tolerance of {name!r} must be a finite number of at least 0, got {value!r}")
 
 
+def _check_top_k(spec: ModelSpec, top_k: TopK) -> None:
+    if not isinstance(top_k, TopK):
+        raise SpecError(f"{spec.name}: top_k is {_kind(top_k)}, expected TopK")
+    by, k = spec.outputs.get(top_k.by), spec.parameters.get(top_k.k)
+    if not (isinstance(by, Tensor) and by.dtype != "bool" and by.row_axes in ((), (1,))):
+        raise SpecError(
+            f"{spec.name}: top_k.by names {top_k.by!r}, expected an output of one number per row: "
+            'a Tensor, not of bool, with axes ("batch",) or ("batch", 1)'
+        )
+    if not isinstance(k, Int) or k.per_row or k.low is None or k.low < 1:
+        raise SpecError(
+            f"{spec.name}: top_k.k names {top_k.k!r}, expected an Int parameter whose low is at least 1, not per_row"
+        )
+    check_field_name(spec.name, top_k.index)
+    taken = [n for n in (*spec.inputs, *spec.outputs, *spec.parameters) if _as_word(n) == _as_word(top_k.index)]
+    if taken:
+        raise SpecError(
+            f"{spec.name}: top_k.index is {top_k.index!r}, expected a name that no input, output or parameter has; "
+            f"there is {taken[0]!r}"
+        )
+
+
+def _as_word(name: str) -> str:
+    """What generated clients call it."""
+    return name.replace(".", "_")
+
+
 def _check_ragged(graph: GraphSpec) -> None:
+    for name, tensor in graph.inputs.items():
+        if tensor.ragged and tensor.axes[0] != BATCH:
+            raise SpecError(f"a graph's ragged input {name!r} must have 'batch' as its first axis")
     ragged = {name: tensor.axes[1] for name, tensor in graph.inputs.items() if tensor.ragged}
     if graph.lengths is not None and not ragged:
         raise SpecError(
