@@ -8,6 +8,8 @@ MercatoError
 │   ├── ModelFailed         known, but it failed
 │   ├── SchemaChanged       the caller was generated from another signature
 │   ├── Overloaded          no permit free; come back after `retry_after`
+│   │   ├── QuotaExceeded       the caller has as many requests in flight as it may
+│   │   └── DeadlineUnreachable what is before the request takes longer than its deadline allows
 │   ├── DeadlineExpired     the deadline passed before the answer was ready
 │   ├── Draining            the server is stopping
 │   ├── WorkerCrashed       the worker ended before the answer was ready
@@ -102,13 +104,29 @@ class SchemaChanged(RequestError):
 
 
 class Overloaded(RequestError):
-    """No permit free. `retry_after` in seconds; None when retrying is useless."""
+    """No permit free. `retry_after` in seconds is when there may be one; None when retrying is useless.
+
+    `is_final` where the call itself cannot succeed any more, so that a client is not to repeat it before it has ended.
+    """
 
     reason = "OVERLOADED"
 
-    def __init__(self, message: str, *, model: str, retry_after: float | None) -> None:
+    def __init__(self, message: str, *, model: str, retry_after: float | None, is_final: bool = False) -> None:
         super().__init__(message, model=model)
         self.retry_after = retry_after
+        self.is_final = is_final or retry_after is None
+
+
+class QuotaExceeded(Overloaded):
+    """The caller has as many requests in flight as it may, whoever else has how many."""
+
+    reason = "QUOTA_EXCEEDED"
+
+
+class DeadlineUnreachable(Overloaded):
+    """By what runs took so far, the deadline passes before the request could be answered; nothing was run."""
+
+    reason = "DEADLINE_UNREACHABLE"
 
 
 class DeadlineExpired(RequestError):

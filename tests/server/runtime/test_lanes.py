@@ -79,6 +79,25 @@ async def test_what_is_late_or_cancelled_before_its_turn_is_not_run(lane: Any, t
     assert (await lane.run(asked(2))).outputs["y"].tolist() == [[4, 2]]
 
 
+async def test_a_batch_that_is_recalled_before_its_turn_comes_back_and_one_that_runs_does_not(
+    lane: Any, tmp_path: Path
+) -> None:
+    stop = Stop(tmp_path, "run")
+    first, second, third = asked(-1), asked(-1), asked(3)
+    running = asyncio.create_task(lane.run(first))
+    await stop.reached()
+    prepared = asyncio.create_task(lane.run(second))  # would stop there too
+    await asyncio.sleep(0)
+    lane.recall(second)
+    lane.recall(first)
+    lane.recall(third)  # is not in the lane
+    await stop.open()
+    assert (await running).outputs["y"].tolist() == [[-2, 2]]
+    with pytest.raises(NotRun):
+        await prepared
+    assert (await lane.run(third)).outputs["y"].tolist() == [[6, 2]]
+
+
 async def test_closing_finishes_what_runs_and_may_be_repeated(lane: Any, tmp_path: Path) -> None:
     stop = Stop(tmp_path, "run")
     running = asyncio.create_task(lane.run(asked(-1)))

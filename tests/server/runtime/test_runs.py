@@ -34,17 +34,19 @@ def runner(sessions: dict[str, Session], **policy: Any) -> GraphRunner:
 @given(
     lengths=st.lists(st.integers(0, 40), min_size=1, max_size=50),
     run_rows=st.none() | st.integers(1, 8),
+    run_cells=st.none() | st.integers(1, 100),
     max_padding=st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9]),
 )
 def test_runs_hold_every_row_once_within_their_bounds(
-    lengths: list[int], run_rows: int | None, max_padding: float
+    lengths: list[int], run_rows: int | None, run_cells: int | None, max_padding: float
 ) -> None:
     sizes = np.array(lengths, np.int64)
-    runs = cut(sizes, BatchPolicy(run_rows=run_rows, max_padding=max_padding))
+    runs = cut(sizes, BatchPolicy(run_rows=run_rows, run_cells=run_cells, max_padding=max_padding))
 
     assert sorted(np.concatenate(runs).tolist()) == list(range(len(lengths)))
     for run in runs:
         assert 1 <= len(run) <= (run_rows or len(lengths))
+        assert len(run) == 1 or len(run) * max(1, sizes[run].max()) <= (run_cells or np.inf)
         cells = len(run) * sizes[run].max()
         assert cells == 0 or 1 - sizes[run].sum() / cells <= max_padding + 1e-9
 
@@ -53,6 +55,12 @@ def test_equal_lengths_are_one_run_in_their_own_order() -> None:
     [run] = cut(np.full(5, 3), BatchPolicy(max_padding=0.0))
 
     assert run.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_run_takes_as_many_rows_as_its_cells_allow() -> None:
+    runs = cut(np.array([3, 9, 2, 4, 1, 3]), BatchPolicy(run_cells=8, max_padding=0.5))
+
+    assert [run.tolist() for run in runs] == [[1], [3, 0], [5, 2], [4]]
 
 
 def test_chosen_rows_are_padded_to_the_longest_of_them() -> None:

@@ -17,14 +17,17 @@ from mercato_plugin import (
     BatchPolicy,
     Graphs,
     GraphSpec,
+    Int,
     InvalidInput,
     Label,
     Model,
     ModelSpec,
     Tensor,
     Text,
+    TopK,
 )
 from mercato_server.contract.batch import BatchResult
+from mercato_server.contract.fields import shared_row
 from mercato_server.contract.plugin import OfferedModel, PluginInfo
 from mercato_server.errors import InvalidRequest, LoadFailed, PluginFault, ProviderUnavailable
 from mercato_server.runtime import providers
@@ -403,6 +406,56 @@ def test_ragged_rows_of_joined_requests_hold_their_pad_behind_the_end(tmp_path: 
             return {"x": batch.inputs["x"][:, :2]}
 
     assert loaded(tmp_path, Seeing, spec).run(join(requests)).outputs["y"].tolist() == [[2, 18], [4, 4], [6, 18]]
+
+
+def test_requests_with_shared_values_of_different_length_share_a_batch(tmp_path: Path) -> None:
+    history = Tensor("int64", (Axis("history", max=4),), shared=True, ragged=True, pad=-1)
+    spec = ModelSpec(name="shop.rank", inputs={"x": X, "history": history}, outputs={"y": X}, graph=GRAPH)
+    sent = {2: [5, 6, 7], 1: [8], 3: []}
+    x = np.arange(12, dtype=np.float32).reshape(6, 2)
+    requests, start = [], 0
+    for rows, value in sent.items():
+        row = shared_row(history, np.array(value, np.int64))
+        inputs = {"x": x[start : start + rows], "history": np.broadcast_to(row, (rows, len(row)))}
+        requests.append(Request(inputs, rows, 1.0, lengths={"history": np.full(rows, len(value))}))
+        start += rows
+
+    class Seeing(Model):
+        def preprocess(self, batch: Batch) -> Any:
+            assert batch.inputs["history"].tolist() == [[5, 6, 7]] * 2 + [[8, -1, -1]] + [[-1, -1, -1]] * 3
+            assert batch.lengths["history"].tolist() == [3, 3, 1, 0, 0, 0]
+            return {"x": batch.inputs["x"]}
+
+    assert loaded(tmp_path, Seeing, spec).run(join(requests)).outputs["y"].tolist() == (2 * x).tolist()
+
+
+def test_shared_ragged_examples_warm_up_with_their_length(tmp_path: Path) -> None:
+    history = Tensor("int64", (Axis("history", max=4),), shared=True, ragged=True, pad=-1)
+    inputs = {"x": X, "history": history, "basket": replace(history, optional=True)}
+    spec = ModelSpec(
+        name="shop.rank", inputs=inputs, outputs={"y": X, "score": Tensor("float32")}, graph=GRAPH,
+        parameters={"k": Int(2, low=1), "n": Int(3)}, top_k=TopK("score", "k", "place"), batch=BatchPolicy(max_rows=4),
+    )  # fmt: skip
+    seen: list[Batch] = []
+
+    class Seeing(Model):
+        def preprocess(self, batch: Batch) -> Any:
+            seen.append(batch)
+            return {"x": batch.inputs["x"]}
+
+        def postprocess(self, outputs: Any, batch: Batch) -> Any:
+            return {**outputs, "score": np.zeros(batch.rows, np.float32)}
+
+    made = worker(
+        tmp_path, Seeing, spec, examples=[{"x": [[1.0, 2.0]] * 3, "history": given} for given in ([7, 8], [])]
+    )
+    made.load()
+    made.warm()
+
+    assert [batch.inputs["history"].tolist() for batch in seen] == [[[7, 8]] * 3, [[-1]] * 3, [[7, 8]] * 4]
+    lengths = [{name: found.tolist() for name, found in batch.lengths.items()} for batch in seen]
+    assert lengths == [{"history": [n] * rows, "basket": [0] * rows} for n, rows in ((2, 3), (0, 3), (2, 4))]
+    assert [batch.parameters for batch in seen] == [{"n": 3}] * 3
 
 
 def test_close_lets_go_of_the_sessions(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ class Call:
 
     A cancelled caller cancels the handler's task, and so does the transport at the deadline where `bounded` says that
     the caller set it. `method` is `package.Service/Method`, `principals` the names of who calls, none without client
-    certificates. `request_id`, `model` and `version` are known once the request has been read:
-    `model` stays "" for a name that is no model. `receipt` is there once there is an answer.
+    certificates; `caller` is who shares a busy model with others: the first of these names, else the peer's host.
+    `request_id`, `model` and `version` are known once the request has been read: `model` stays "" for a name that is no
+    model. `receipt` is there once there is an answer.
     """
 
     method: str
@@ -23,6 +24,7 @@ class Call:
     deadline: float
     bounded: bool
     principals: tuple[str, ...] = ()
+    caller: str = ""
     request_id: str = ""
     model: str = ""
     version: int = 0

@@ -6,7 +6,7 @@ from mercato_server.contract.batch import BatchResult, JoinedBatch
 
 
 class NotRun(Exception):
-    """The batch was dropped before anything of it ran: its deadline had passed when its turn came."""
+    """The batch was dropped before anything of it ran: late when its turn came, or recalled."""
 
 
 class Lane(Protocol):
@@ -19,5 +19,8 @@ class Lane(Protocol):
         """Run the batch. Cancelling takes it out, unless it has started.
 
         Raises PluginFault when the plugin's code or graph failed, InvalidRequest when the plugin refused
-        the batch without naming rows, NotRun when its deadline passed first, WorkerCrashed when its worker ended.
+        the batch without naming rows, NotRun when it was dropped first, WorkerCrashed when its worker ended.
         """
+
+    def recall(self, batch: JoinedBatch) -> None:
+        """Have a batch that has not begun end with NotRun; one that has begun runs on."""

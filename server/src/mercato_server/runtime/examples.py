@@ -9,7 +9,7 @@ import numpy as np
 
 from mercato_plugin import Batch, Example, Field, Label, ModelSpec, Ragged, SpecError, Tensor
 from mercato_server.contract.batch import Array
-from mercato_server.contract.fields import default_row, numpy_dtype
+from mercato_server.contract.fields import default_row, numpy_dtype, plugin_parameters, shared_row
 
 
 def batch_of(spec: ModelSpec, example: Example) -> Batch:
@@ -32,10 +32,10 @@ def batch_of(spec: ModelSpec, example: Example) -> Batch:
             if isinstance(item, Tensor) and item.ragged:
                 lengths[name] = np.zeros(rows, np.int64)
             continue
-        array, row_lengths = _array(item, given, f"{spec.name}: example input {name!r}")
+        array, own_lengths = _array(item, given, f"{spec.name}: example input {name!r}")
         inputs[name] = np.broadcast_to(array, (rows, *array.shape)) if item.shared else array
-        if row_lengths is not None:
-            lengths[name] = row_lengths
+        if own_lengths is not None:
+            lengths[name] = np.full(rows, own_lengths)
     batch.inputs, batch.lengths, batch.present = inputs, lengths, present
     return batch
 
@@ -67,12 +67,12 @@ def _row_count(spec: ModelSpec, inputs: Mapping[str, Any]) -> int:
 
 
 def _parameters(spec: ModelSpec, example: Example, rows: int) -> dict[str, Any]:
-    values = {name: example.parameters.get(name, item.default) for name, item in spec.parameters.items()}  # type: ignore[attr-defined]
+    values = {n: example.parameters.get(n, item.default) for n, item in plugin_parameters(spec).items()}  # type: ignore[attr-defined]
     return {name: np.full(rows, v) if spec.parameters[name].per_row else v for name, v in values.items()}
 
 
 def _array(item: Field, value: Any, where: str) -> tuple[Array, np.ndarray[Any, np.dtype[np.int64]] | None]:
-    if isinstance(item, Tensor) and item.ragged:
+    if isinstance(item, Tensor) and item.ragged and not item.shared:
         return _padded(item, value)
     if isinstance(item, Tensor):
         array = np.asarray(value, numpy_dtype(item.dtype))
@@ -83,6 +83,8 @@ def _array(item: Field, value: Any, where: str) -> tuple[Array, np.ndarray[Any, 
     wanted = len(item.row_axes) + (0 if item.shared else 1)
     if array.ndim != wanted:
         raise SpecError(f"{where} has rank {array.ndim}, expected {wanted}")
+    if isinstance(item, Tensor) and item.ragged:
+        return shared_row(item, array), np.array(array.shape[:1])
     return array, None
 
 

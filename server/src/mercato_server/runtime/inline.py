@@ -38,6 +38,7 @@ class InlineLane:
         self._name = name
         self._load_timeout = load_timeout
         self._under_way: set[asyncio.Future[Any]] = set()
+        self._recalled: JoinedBatch | None = None
         self._closing: asyncio.Task[None] | None = None
         self._calls: queue.SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
@@ -57,12 +58,20 @@ class InlineLane:
         return Loaded(self._worker.providers, self._worker.nbytes)
 
     async def run(self, batch: JoinedBatch) -> BatchResult:
-        """Run one batch on the worker's thread. Raises NotRun when its deadline has passed by then."""
+        """Run one batch on the worker's thread. Raises NotRun when its deadline has passed by then, or on a recall."""
         if self._closing is not None:
             text = f"model {self._name!r}: its worker ended before the request's turn came"
             raise WorkerCrashed(text, model=self._name, may_have_run=False)
-        result: BatchResult = await self._call(lambda: self._in_time(batch))
-        return result
+        try:
+            result: BatchResult = await self._call(lambda: self._in_time(batch))
+            return result
+        finally:
+            if self._recalled is batch:
+                self._recalled = None
+
+    def recall(self, batch: JoinedBatch) -> None:
+        """Have a batch that has not begun end with NotRun; there is one such at most."""
+        self._recalled = batch
 
     @property
     def is_idle(self) -> bool:
@@ -97,7 +106,7 @@ class InlineLane:
             raise LoadFailed(f"{text}; inline its thread goes on") from None
 
     def _in_time(self, batch: JoinedBatch) -> BatchResult:
-        if batch.deadline is not None and time.monotonic() >= batch.deadline:
+        if batch is self._recalled or (batch.deadline is not None and time.monotonic() >= batch.deadline):
             raise NotRun
         return self._worker.run(batch)
 

@@ -56,13 +56,16 @@ class Owner(Protocol):
 class _Flight:
     """One message under way, and the answer to come."""
 
-    __slots__ = ("answer", "kind", "number", "slot")
+    __slots__ = ("answer", "batch", "kind", "number", "slot")
 
-    def __init__(self, kind: Kind, number: int, slot: int, answer: "asyncio.Future[Any]") -> None:
+    def __init__(
+        self, kind: Kind, number: int, slot: int, answer: "asyncio.Future[Any]", batch: JoinedBatch | None
+    ) -> None:
         self.kind = kind
         self.number = number
         self.slot = slot
         self.answer = answer
+        self.batch = batch
 
 
 class ProcessLane:
@@ -98,8 +101,14 @@ class ProcessLane:
 
     async def run(self, batch: JoinedBatch) -> BatchResult:
         """Run one batch."""
-        result: BatchResult = await self._ask(Kind.RUN, pack_batch(batch))
+        result: BatchResult = await self._ask(Kind.RUN, batch)
         return result
+
+    def recall(self, batch: JoinedBatch) -> None:
+        """Have a batch that has not begun end with NotRun."""
+        for flight in self._flights.values():
+            if flight.batch is batch and self._link is not None:
+                self._link.cancel(flight.slot)
 
     async def close(self) -> None:
         """Give the model's memory back; what is under way is finished first."""
@@ -137,10 +146,11 @@ class ProcessLane:
             self._owner.hangs(f"was ended: {took}")
             raise LoadFailed(took) from None
 
-    async def _ask(self, kind: Kind, packed: Packed | None = None) -> Any:
+    async def _ask(self, kind: Kind, batch: JoinedBatch | None = None) -> Any:
         """Send and wait. Raises WorkerCrashed."""
+        packed = None if batch is None else pack_batch(batch)
         await self._permits.acquire()
-        flight = self._sent(kind, packed)
+        flight = self._sent(kind, packed, batch)
         try:
             return await flight.answer
         except asyncio.CancelledError:
@@ -149,12 +159,12 @@ class ProcessLane:
                 self._link.cancel(flight.slot)
             raise
 
-    def _sent(self, kind: Kind, packed: Packed | None) -> _Flight:
+    def _sent(self, kind: Kind, packed: Packed | None, batch: JoinedBatch | None) -> _Flight:
         if self._link is None:
             self._permits.release()
             raise self._ended()
         number = next(self._numbers) & 0xFFFFFFFF
-        flight = _Flight(kind, number, self._slots.pop(), self._loop.create_future())
+        flight = _Flight(kind, number, self._slots.pop(), self._loop.create_future(), batch)
         try:
             self._link.send(kind, number, packed, slot=flight.slot)
         except NoRoom as error:

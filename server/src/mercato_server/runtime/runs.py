@@ -15,20 +15,30 @@ Indices = npt.NDArray[np.int64]
 
 
 def cut(lengths: Indices, policy: BatchPolicy) -> list[Indices]:
-    """Row indices of each run: longest rows first, every run within `run_rows` and `max_padding`."""
+    """Row indices of each run: longest rows first, every run within `run_rows`, `run_cells` and `max_padding`.
+
+    A row that is longer than `run_cells` is a run of its own.
+    """
     order = np.argsort(-lengths, kind="stable")
     sizes = lengths[order].tolist()
-    limit = policy.run_rows or len(sizes)
     runs, start, real = [], 0, 0
+    limit = _most_rows(policy, int(lengths.max(initial=0)), len(sizes))
     for index, size in enumerate(sizes):
         count = index - start + 1
         padding = 1 - (real + size) / (count * sizes[start]) if sizes[start] else 0.0
         if count > limit or padding > policy.max_padding:
             runs.append(order[start:index])
             start, real = index, 0
+            limit = _most_rows(policy, size, len(sizes))
         real += size
     runs.append(order[start:])
     return runs
+
+
+def _most_rows(policy: BatchPolicy, longest: int, rows: int) -> int:
+    """How many of the rows one run takes when its longest row is so long; an empty row is padded to one cell."""
+    of_cells = rows if policy.run_cells is None else max(1, policy.run_cells // max(1, longest))
+    return min(policy.run_rows or rows, of_cells)
 
 
 def pad(ragged: Ragged, rows: Indices, value: float) -> Array:
