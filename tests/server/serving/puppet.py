@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from mercato_plugin import BatchPolicy
+from mercato_plugin import BatchPolicy, ModelSpec
 from mercato_server.contract.batch import BatchResult, JoinedBatch
-from mercato_server.contract.lane import NotRun
+from mercato_server.contract.lane import Lane, NotRun
 from mercato_server.errors import WorkerCrashed
+from mercato_server.serving.admission import Callers, Pool
 from mercato_server.serving.batcher import Batcher
+from mercato_server.serving.engine import Bounds, Engine
 from mercato_server.serving.request import Answer, GroupKey, Request
 
 FAR = 1e6
@@ -24,6 +26,7 @@ class Run:
     batch: JoinedBatch
     end: asyncio.Future[BatchResult]
     begun: bool = False
+    is_recalled: bool = False
 
 
 class PuppetLane:
@@ -61,10 +64,15 @@ class PuppetLane:
             return
         run = self.inside[0]
         run.begun = True
-        if self._clock and self._clock.now / 1e9 >= (run.batch.deadline or FAR):
+        if run.is_recalled or (self._clock and self._clock.now / 1e9 >= (run.batch.deadline or FAR)):
             run.end.set_exception(NotRun())
         else:
             self.started.append(run.batch)
+
+    def recall(self, batch: JoinedBatch) -> None:
+        for run in self.inside:
+            if run.batch is batch and not run.begun:
+                run.is_recalled = True
 
     async def close(self) -> None:
         raise AssertionError("the batcher never closes its lane")
@@ -119,10 +127,12 @@ class Clock:
 class Scene:
     """One batcher before a puppet lane."""
 
-    def __init__(self, policy: BatchPolicy, lane: PuppetLane | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self, policy: BatchPolicy, lane: PuppetLane | None = None, clock: Clock | None = None, **facts: Any
+    ) -> None:
         self.lane = lane or PuppetLane()
         self.clock = clock or Clock()
-        self.batcher = Batcher("shop.tiny", self.lane, policy, self.clock)
+        self.batcher = Batcher("shop.tiny", self.lane, policy, self.clock, **facts)
 
     def attach(self, lane: PuppetLane) -> None:
         self.lane = lane
@@ -135,8 +145,18 @@ class Scene:
         return futures
 
 
-def scene(**policy: Any) -> Scene:
-    return Scene(BatchPolicy(**policy))
+def scene(*, max_rows: int = 64, max_cost: int | None = None, **facts: Any) -> Scene:
+    return Scene(BatchPolicy(max_rows=max_rows, max_cost=max_cost), **facts)
+
+
+def ample() -> Pool:
+    """A pool that no test fills."""
+    return Pool(max_requests=10**6, max_bytes=10**12)
+
+
+def engine(spec: ModelSpec, lane: Lane, bounds: Bounds = Bounds(), **facts: Any) -> Engine:  # noqa: B008 - frozen
+    """An engine before a lane, alone in its process unless `facts` say otherwise."""
+    return Engine(spec.name, "d" * 64, lane, spec.batch, bounds, **{"process": ample(), "callers": Callers(), **facts})
 
 
 def request(id: float, rows: int = 1, *, deadline: float = FAR, group: GroupKey = (), **facts: Any) -> Request:

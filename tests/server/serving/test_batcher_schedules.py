@@ -1,8 +1,9 @@
-"""Random schedules against the batcher: nothing lost, answered or run twice, nothing run too late or too large."""
+"""Random schedules against the batcher: nothing lost, answered or run twice, too late, too large or out of order."""
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 
 from hypothesis import settings
@@ -12,7 +13,8 @@ from tests.server.serving.puppet import PuppetLane, Scene, ids, request, rows_of
 
 from mercato_server.contract.batch import JoinedBatch
 from mercato_server.errors import DeadlineExpired, WorkerCrashed
-from mercato_server.serving.admission import Admission
+from mercato_server.serving.admission import Callers, Permit, Pool
+from mercato_server.serving.queue import AGED
 from mercato_server.serving.request import Answer
 
 
@@ -25,8 +27,18 @@ class Caller:
     cost: int
     group: str
     deadline: float
+    name: str
+    priority: int
+    since: float
     future: asyncio.Future[Answer]
     runs: list[int] = field(default_factory=list)
+
+    def level(self, now: float) -> int:
+        """Its priority, less what it has gained by waiting."""
+        if self.priority == 1:
+            return 1
+        step = AGED * (self.deadline - self.since) / (self.priority - 1)
+        return max(1, self.priority - int((now - self.since) / step + 1e-9))
 
 
 class Schedules(RuleBasedStateMachine):
@@ -37,7 +49,8 @@ class Schedules(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.callers: list[Caller] = []
         self.given = self.started = 0
-        self.admission = Admission("shop.tiny", max_requests=10**6, max_bytes=10**9)
+        self.pool = Pool(max_requests=10**6, max_bytes=10**9)
+        self.quotas = Callers()
 
     @initialize(max_rows=st.integers(1, 6), max_cost=st.none() | st.integers(1, 30))
     def start(self, max_rows: int, max_cost: int | None) -> None:
@@ -49,19 +62,21 @@ class Schedules(RuleBasedStateMachine):
         rows=st.integers(1, 4),
         cost=st.integers(0, 20),
         group=st.sampled_from("ab"),
-        patience=st.integers(1, 6),
-        count=st.integers(1, 3),
+        patience=st.lists(st.integers(1, 12), min_size=1, max_size=3),
+        name=st.sampled_from("xyz"),
+        priority=st.integers(1, 3),
     )
-    def submit(self, rows: int, cost: int, group: str, patience: int, count: int) -> None:
+    def submit(self, rows: int, cost: int, group: str, patience: list[int], name: str, priority: int) -> None:
         async def all_in_one_turn() -> None:
-            for _ in range(count):
-                id = len(self.callers)
-                deadline = self.scene.clock.now / 1e9 + patience
-                made = request(id, rows, deadline=deadline, group=(group,), cost=cost)
-                self.admission.take(rows, self.scene.batcher.drain_seconds)
+            for seconds in patience:
+                id, now = len(self.callers), self.now
+                made = request(
+                    id, rows, deadline=now + seconds, group=(group,), cost=cost, caller=name, priority=priority
+                )
+                made.permit = Permit((self.pool,), self.quotas, name, rows)
                 future = self.scene.batcher.submit(made)
-                future.add_done_callback(lambda _: self.admission.give_back(rows))
-                self.callers.append(Caller(id, rows, cost, group, deadline, future))
+                future.add_done_callback(partial(_released, made.permit))
+                self.callers.append(Caller(id, rows, cost, group, now + seconds, name, priority, now, future))
             await settle()
 
         self.do(all_in_one_turn())
@@ -121,19 +136,17 @@ class Schedules(RuleBasedStateMachine):
         if not self.scene.lane.busy:
             assert all(caller.future.done() for caller in self.callers)
             assert self.scene.batcher.queued() == 0
-            assert self.queued_batches() == 0
-            assert (self.admission.requests, self.admission.bytes) == (0, 0)
+            assert (self.pool.requests, self.pool.bytes, self.quotas.requests) == (0, 0, {})
 
     @invariant()
-    def who_waits_is_in_the_estimate(self) -> None:
+    def who_waits_is_counted(self) -> None:
         inside = [id for run in self.scene.lane.inside for id in rows_of(run.batch)]
-        rows = sum(caller.rows for caller in self.waiting(inside))
-        assert self.queued_batches() >= rows / self.limits[0] - 1e-9
+        again = [c for c in self.callers if not c.future.done() and c.runs and c.id not in inside]
+        assert self.scene.batcher.queued() == len(self.waiting(inside)) + len(again)
 
-    def queued_batches(self) -> float:
-        """What the estimate counts besides what the lane has."""
-        self.scene.batcher.batch_seconds = 1.0
-        return self.scene.batcher.drain_seconds() - max(1, len(self.scene.lane.inside))
+    @property
+    def now(self) -> float:
+        return self.scene.clock.now / 1e9
 
     def waiting(self, inside: Sequence[float]) -> list[Caller]:
         return [c for c in self.callers if not c.future.done() and not c.runs and c.id not in inside]
@@ -147,41 +160,40 @@ class Schedules(RuleBasedStateMachine):
 
     def do(self, step: "asyncio.Future[None] | object") -> None:
         """Let the step happen, then look at the batches that the lane got, and at those that began."""
-        inside = [run.batch for run in self.scene.lane.inside]
         self.loop.run_until_complete(step)  # type: ignore[arg-type]
         lane = self.scene.lane
         for batch in lane.batches[self.given :]:
-            still = [id for other in inside if _holds(lane, other) for id in rows_of(other)]
-            self.check_given(batch, still)
-            inside.append(batch)
+            self.check_given(batch, [id for run in lane.inside for id in rows_of(run.batch)])
         for batch in lane.started[self.started :]:
             self.check_started(self.members(batch))
         self.given, self.started = len(lane.batches), len(lane.started)
 
     def check_given(self, batch: JoinedBatch, inside: Sequence[float]) -> None:
         members = self.members(batch)
-        assert rows_of(batch) == [caller.id for caller in members for _ in range(caller.rows)]
-        assert len({caller.group for caller in members}) == 1
-        second = any(batch is other for other in self.scene.lane.second)
+        assert sum(member.rows for member in members) == batch.rows
+        assert len({member.group for member in members}) == 1
+        if any(batch is other for other in self.scene.lane.second):
+            assert not members[0].runs
         if members[0].runs:
-            assert not second and len(members) == 1
-            assert len(members[0].runs) == 1 and members[0].runs[0] > 1
+            assert {len(member.runs) for member in members} == {len(members[0].runs)}
+            assert len(members) < members[0].runs[-1]
             return
-        if len(members) > 1:
-            assert not self.passes_limits(members)
-        waiting = [caller for caller in self.waiting(inside) if caller.group == members[0].group]
-        assert members == waiting[: len(members)]
-        assert not second or self.reaches_a_limit(members) or self.passes_limits(waiting[: len(members) + 1])
+        assert len(members) == 1 or not self.passes_limits(members)
+        self.check_order(members, [c for c in self.waiting(inside) if c.group == members[0].group])
+
+    def check_order(self, members: list[Caller], left: list[Caller]) -> None:
+        """Nobody is left waiting who is more urgent than a member, or the same caller's with an earlier deadline."""
+        for member in members:
+            level = member.level(self.now)
+            assert not any(other.level(self.now) < level for other in left)
+            rivals = [other for other in left if other.name == member.name and other.level(self.now) == level]
+            assert not any(other.deadline < member.deadline for other in rivals)
 
     def check_started(self, members: list[Caller]) -> None:
-        now = self.scene.clock.now / 1e9
-        assert all(now < caller.deadline for caller in members)
+        assert all(self.now < caller.deadline for caller in members)
         assert any(not caller.future.done() for caller in members)
         for caller in members:
             caller.runs.append(len(members))
-
-    def reaches_a_limit(self, callers: list[Caller]) -> bool:
-        return sum(c.rows for c in callers) >= self.limits[0] or sum(c.cost for c in callers) >= self.limits[1]
 
     def passes_limits(self, callers: list[Caller]) -> bool:
         return sum(c.rows for c in callers) > self.limits[0] or sum(c.cost for c in callers) > self.limits[1]
@@ -192,11 +204,11 @@ class Schedules(RuleBasedStateMachine):
             return
         if self.scene.lane.dead:
             self.attach()
-        self.submit(1, 0, "a", 6, 3)
+        self.submit(1, 0, "a", [12, 12, 12], "x", 3)
         while self.scene.lane.busy:
             self.complete()
         assert all(ids(caller.future.result()) == [caller.id] for caller in self.callers[-3:])
-        assert (self.admission.requests, self.admission.bytes) == (0, 0)
+        assert (self.pool.requests, self.pool.bytes) == (0, 0)
         self.loop.run_until_complete(self.scene.batcher.finished())
         for caller in self.callers:
             assert caller.future.done()
@@ -205,8 +217,8 @@ class Schedules(RuleBasedStateMachine):
         self.loop.close()
 
 
-def _holds(lane: PuppetLane, batch: JoinedBatch) -> bool:
-    return any(batch is run.batch for run in lane.inside)
+def _released(permit: Permit, _: object) -> None:
+    permit.release()
 
 
 async def _made(*, max_rows: int, max_cost: int | None) -> Scene:
@@ -215,4 +227,4 @@ async def _made(*, max_rows: int, max_cost: int | None) -> Scene:
 
 
 TestSchedules = Schedules.TestCase
-TestSchedules.settings = settings(max_examples=120, stateful_step_count=30, deadline=None, derandomize=True)
+TestSchedules.settings = settings(max_examples=150, stateful_step_count=30, deadline=None, derandomize=True)

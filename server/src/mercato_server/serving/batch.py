@@ -21,7 +21,7 @@ def join(requests: Sequence[Request]) -> JoinedBatch:
         parameters = {name: _per_row(value, first.rows) for name, value in first.parameters.items()}
         return JoinedBatch(first.inputs, first.rows, parameters, first.lengths, first.present, deadline)
     return JoinedBatch(
-        inputs={name: _concatenated([r.inputs[name] for r in requests]) for name in first.inputs},
+        inputs={name: concatenated([r.inputs[name] for r in requests]) for name in first.inputs},
         rows=sum(request.rows for request in requests),
         parameters=_joined_parameters(requests),
         lengths={name: np.concatenate([r.lengths[name] for r in requests]) for name in first.lengths},
@@ -50,7 +50,7 @@ def split(
     start = 0
     for request, queue_ns in zip(requests, queued_ns, strict=True):
         end = start + request.rows
-        error = _rejection(result.rejected, start, end, model) if result.rejected else None
+        error = _rejection(request, result.rejected, start, model) if result.rejected else None
         receipt = Receipt(
             queue_ns, result.pre_ns, result.compute_ns, result.post_ns, rows, result.padding, release, result.provider,
             _truncations(request, result, start, end), started_ns,
@@ -96,7 +96,7 @@ def _per_row(value: object, rows: int) -> object:
     return np.full(rows, value.value, object if isinstance(value.value, str) else None)
 
 
-def _concatenated(arrays: list[Array]) -> Array:
+def concatenated(arrays: list[Array]) -> Array:
     """Joined rows, read-only; ragged inputs, the only ones whose widths differ, are widened to the widest."""
     if arrays[0].ndim > 1 and len({array.shape[1] for array in arrays}) > 1:
         width = max(array.shape[1] for array in arrays)
@@ -113,11 +113,14 @@ def _widened(array: Array, width: int) -> Array:
     return np.pad(array, [(0, 0), (0, width - array.shape[1]), *((0, 0),) * (array.ndim - 2)])
 
 
-def _rejection(rejected: Mapping[int, tuple[str, str]], start: int, end: int, model: str) -> InvalidRequest | None:
+def _rejection(
+    request: Request, rejected: Mapping[int, tuple[str, str]], start: int, model: str
+) -> InvalidRequest | None:
+    """What the caller is told of its rows that were refused, by their numbers in its own request."""
     violations = [
-        Violation(f"inputs.{field}[{row - start}]", why)
+        Violation(f"inputs.{field}[{row - start if request.places is None else request.places[row - start]}]", why)
         for row, (field, why) in sorted(rejected.items())
-        if start <= row < end
+        if start <= row < start + request.rows
     ]
     return InvalidRequest(violations, model=model) if violations else None
 

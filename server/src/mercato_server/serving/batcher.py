@@ -3,19 +3,28 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from mercato_plugin import BatchPolicy
 from mercato_server.contract.lane import Lane, NotRun
 from mercato_server.contract.receipt import ReleaseReason
 from mercato_server.errors import Draining, RequestError, WorkerCrashed
 from mercato_server.serving.batch import join, split
+from mercato_server.serving.curve import Curve
 from mercato_server.serving.flight import Flight
-from mercato_server.serving.queue import Queue
-from mercato_server.serving.request import Answer, Entry, Request
+from mercato_server.serving.lines import Entry
+from mercato_server.serving.pace import Pace
+from mercato_server.serving.queue import Queue, alike
+from mercato_server.serving.request import Answer, Request
 from mercato_server.telemetry.tally import BatchTally
 
 _SHORTEST_DRAIN = 0.01
 _IN_LANE = 2
+
+PROBE_SECONDS = 1.0
+"""An estimate that no run has confirmed for so long keeps nobody out of an idle lane."""
+
+CallLater = Callable[[float, Callable[[], None]], asyncio.TimerHandle]
 
 
 class Batcher:
@@ -23,23 +32,37 @@ class Batcher:
 
     While one batch runs a second may be prepared, so that the worker never waits for it; only one that has reached a
     limit is handed over for that. Any other waits for the lane to be free and callers keep joining it: handed over as
-    it is, every batch would hold what came during half a run, and under load batches would be half as large.
+    it is, every batch would hold what came during half a run, and under load batches would be half as large. A prepared
+    batch comes back when a member of it goes, or when a more urgent request comes.
 
-    `clock` gives nanoseconds of the monotonic clock. Entries whose caller has gone or whose deadline
-    has passed are dropped when a batch is formed and never run.
+    `clock` gives nanoseconds of the monotonic clock, `call_later` calls back after seconds of it. `weight_of` gives the
+    share of a caller, `target` is the seconds that a request is to take. Entries whose caller has gone, or whose
+    deadline has passed, are never run.
     """
 
     def __init__(
-        self, model: str, lane: Lane, policy: BatchPolicy, clock: Callable[[], int] = time.monotonic_ns
+        self,
+        model: str,
+        lane: Lane,
+        policy: BatchPolicy,
+        clock: Callable[[], int] = time.monotonic_ns,
+        *,
+        call_later: CallLater | None = None,
+        weight_of: Callable[[str], float] = alike,
+        target: float | None = None,
     ) -> None:
         self._model = model
         self._lane = lane
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._queue = Queue(model, policy, clock)
+        self._call_later = call_later or self._loop.call_later
+        self._queue = Queue(model, policy, clock, weight_of)
         self._tasks: dict[object, asyncio.Task[None]] = {}
         self._flights: list[Flight] = []  # what the lane has, in its order
-        self.batch_seconds = 0.0
+        self._window: asyncio.Future[ReleaseReason] | None = None
+        self._curve = Curve()
+        self._pace = Pace(self._curve, target)
+        self._learned = 0
         self.tally = BatchTally()
 
     def attach(self, lane: Lane) -> None:
@@ -49,13 +72,43 @@ class Batcher:
     def submit(self, request: Request) -> "asyncio.Future[Answer]":
         """Queue a request. Cancelling the future takes the request out, unless it is already running."""
         entry = Entry(request, self._loop.create_future(), self._clock())
+        entry.future.add_done_callback(partial(self._gone, entry))
+        hurries = self._window is not None and self._queue.is_more_urgent(request)
         self._queue.add(entry)
+        if self._pace.has_target:
+            self._pace.arrive(request.weight)
         if not self._tasks:
             # It starts in the loop's next turn, so that requests read in this turn leave together.
             self._start()
+        elif self._window is not None:
+            self._hurry(request, hurries)
+        elif len(self._flights) == _IN_LANE:
+            if request.priority < self._flights[-1].level:
+                self._flights[-1].recall()
         elif self._flights and len(self._tasks) < _IN_LANE and self._queue.just_filled(request):
             self._prepare()
         return entry.future
+
+    def victim(self, request: Request) -> Entry | None:
+        """One that waits and deserves its place less than this request; None if none does."""
+        return self._queue.victim(request.priority, request.caller)
+
+    def displace(self, entry: Entry, error: RequestError) -> None:
+        """Take one that waits out, and tell its caller why."""
+        self._queue.withdraw(entry)
+        _fail([entry], lambda: error)
+
+    def is_late(self, request: Request) -> bool:
+        """Whether a request that came now would miss its deadline, by what runs took so far and what is before it.
+
+        One whose deadline has passed already is not late but expired, as the queue will find.
+        """
+        if not self._curve.runs or (not self._tasks and self._clock() - self._learned > PROBE_SECONDS * 1e9):
+            return False
+        left = request.deadline - self._clock() / 1e9
+        if left <= 0 or self._seconds(self._queue.weight + request.weight) <= left:
+            return False
+        return self._seconds(self._queue.ahead(request) + request.weight) > left
 
     async def finished(self) -> None:
         """Return when nothing is queued and nothing runs; new requests must have been stopped before."""
@@ -71,7 +124,7 @@ class Batcher:
             task.cancel()
         self._tasks.clear()  # a task may end before it ever began
         for flight in self._flights:
-            flight.unwatch()  # its task is cancelled already, once
+            flight.unwatch()
             self._give_up(flight.entries, why)  # now, whether or not the lane heeds that
         self._flights.clear()
         self._give_up(self._queue.clear(), why)
@@ -81,8 +134,26 @@ class Batcher:
         return len(self._queue)
 
     def drain_seconds(self) -> float:
-        """Estimated time until what is queued now has been run, retries one by one; 10 ms at least."""
-        return max(_SHORTEST_DRAIN, self.batch_seconds * (max(1, len(self._flights)) + self._queue.batches()))
+        """Estimated time until what is in the lane and in the queue now has been run; that of a run at least."""
+        return max(_SHORTEST_DRAIN, self._curve.usual, self._seconds(self._queue.weight))
+
+    def _seconds(self, weight: float) -> float:
+        """Estimated time until so much has been run behind what the lane has."""
+        full, rest = divmod(weight, self._queue.batch_weight)
+        runs = full * self._curve.seconds(self._queue.batch_weight) if full else 0.0
+        return self._in_lane() + (runs + (self._curve.seconds(rest) if rest else 0.0)) * (1 + self._curve.error)
+
+    def _in_lane(self) -> float:
+        now, seconds = self._clock(), 0.0
+        for flight in self._flights:
+            spent = (now - flight.began) / 1e9 if flight.is_running else 0.0
+            # What is overdue is expected to take as long again as it is overdue already.
+            seconds += abs(self._curve.seconds(flight.weight) - spent)
+        return seconds
+
+    def _gone(self, entry: Entry, _: "asyncio.Future[Answer]") -> None:
+        if entry.line is not None:
+            self._queue.withdraw(entry)
 
     def _start(self) -> None:
         key = object()
@@ -97,22 +168,49 @@ class Batcher:
         """Run batch after batch until none may leave; each is formed in the very turn in which the lane gets it."""
         release = ReleaseReason.IDLE
         try:
-            while (task := self._tasks.get(key)) and (flight := self._next(task, release)):
+            while key in self._tasks and (flight := self._next(release)):
                 self._prepare()
                 await self._run(flight)
-                release = ReleaseReason.JOINED
+                release = await self._gathered() if self._pace.has_target else ReleaseReason.JOINED
         finally:
             self._tasks.pop(key, None)
 
-    def _next(self, task: "asyncio.Task[None]", release: ReleaseReason) -> Flight | None:
-        """Form the batch that the lane gets next; behind another one it has to be full."""
+    async def _gathered(self) -> ReleaseReason:
+        """Return when the next batch may leave: at once, unless the target grants it time to grow."""
+        since, weight = self._queue.next()
+        waited = (self._clock() - since) / 1e9
+        seconds = 0.0 if self._flights else self._pace.window(waited, weight, self._queue.batch_weight)
+        if not seconds:
+            return ReleaseReason.JOINED
+        self._window = self._loop.create_future()
+        timer = self._call_later(seconds, partial(_open, self._window))
+        try:
+            return await self._window
+        finally:
+            timer.cancel()
+            self._window = None
+
+    def _hurry(self, request: Request, hurries: bool) -> None:
+        """End the window for a request that is more urgent than all that waited, fills the batch, or would be late."""
+        assert self._window is not None
+        if hurries or self._queue.has_full() or self.is_late(request):
+            _open(self._window)
+
+    def _next(self, release: ReleaseReason) -> Flight | None:
+        """Form the batch that the lane gets next; behind another one it has to be full, and that one to stay."""
         is_second = bool(self._flights)
-        entries, is_full = self._queue.take(is_second)
+        if is_second and self._flights[0].is_recalled:
+            return None
+        if self._pace.has_target:
+            self._queue.most_weight = self._pace.most_weight()
+        entries, is_full = self._queue.take(is_second, self._pace.ride)
         if not entries:
             return None
+        if self._pace.has_target:
+            self._pace.took(self._clock())
         reason = _reason(entries, is_full, release)
         self.tally.release(reason.value)
-        flight = Flight(entries, self._lane, reason, task)
+        flight = Flight(entries, self._lane, reason)
         self._flights.append(flight)
         if is_second:
             flight.prepare()
@@ -125,18 +223,18 @@ class Batcher:
         requests = [entry.request for entry in flight.entries]
         try:
             try:
-                joined = join(requests)
+                flight.batch = joined = join(requests)
                 result = await flight.lane.run(joined)
             finally:
                 self._land(flight)
             queued_ns = [flight.began - entry.since for entry in flight.entries]
             answers = split(result, requests, queued_ns, flight.release, self._model, flight.began)
         except asyncio.CancelledError:
-            if not flight.is_dropped or flight.task.cancelling():
-                self._give_up(flight.entries)
-                raise
+            self._give_up(flight.entries)
+            raise
         except NotRun:
-            self._queue.put_back(flight.entries, late=min(request.deadline for request in requests))
+            late = 0.0 if flight.is_recalled else min(request.deadline for request in requests)
+            self._queue.put_back(flight.entries, late)
         except WorkerCrashed as error:
             self._crashed(flight, error)
         except Exception as error:
@@ -157,11 +255,10 @@ class Batcher:
             self._flights[0].begin(now)
 
     def _failed(self, flight: Flight, error: Exception) -> None:
-        """A joined batch that raised: each member is run once alone, so that only the guilty one fails."""
+        """A joined batch that raised: its halves are run again, and theirs, until the guilty one is alone."""
         self.tally.failed += 1
-        self._learn(flight)
         if len(flight.entries) > 1:
-            self._queue.add_alone(flight.entries)
+            self._queue.bisect(flight.entries)
         elif not flight.entries[0].future.done():
             flight.entries[0].future.set_exception(error)
 
@@ -182,15 +279,20 @@ class Batcher:
         _fail(entries, lambda: Draining(text, model=self._model))
 
     def _learn(self, flight: Flight) -> None:
-        """Running mean of a batch's time in the lane's first place, for the pushback of refused requests."""
-        seconds = (flight.ended - flight.began) / 1e9
-        self.batch_seconds += (0.2 if self.batch_seconds else 1.0) * (seconds - self.batch_seconds)
+        """Take the time in the lane's first place into the estimates."""
+        self._learned = flight.ended
+        self._curve.learn(flight.weight, (flight.ended - flight.began) / 1e9)
 
 
 def _reason(entries: Sequence[Entry], is_full: bool, release: ReleaseReason) -> ReleaseReason:
-    if entries[0].alone:
-        return ReleaseReason.ALONE
+    if entries[0].is_bisected:
+        return ReleaseReason.BISECTED
     return ReleaseReason.FULL if is_full else release
+
+
+def _open(window: "asyncio.Future[ReleaseReason]") -> None:
+    if not window.done():
+        window.set_result(ReleaseReason.WINDOW)
 
 
 def _settle(entries: Sequence[Entry], answers: Sequence[Answer | RequestError]) -> None:

@@ -1,179 +1,320 @@
-"""The queue before a lane: requests by group in the order of their arrival, and those that are run again alone."""
+"""The queue before a lane: by priority, then in fair turns of the callers, then by deadline, in groups that can join.
+
+A request costs O(log n), n being those that wait; to find which of the callers is ahead of another, or greedier, takes
+a look at each caller who waits.
+"""
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from heapq import heappop, heappush
 from math import inf
-from operator import attrgetter
+from weakref import ref
 
 from mercato_plugin import BatchPolicy
 from mercato_server.errors import DeadlineExpired
-from mercato_server.serving.request import Entry, GroupKey, Request
+from mercato_server.serving.lines import QUANTUM, Account, Entry, Group, Level, kept
+from mercato_server.serving.request import GroupKey, Request
+from mercato_server.serving.turns import Turns
 
-_SWEEP_EVERY = 16
+AGED = 0.8
+"""Share of a request's time after which it counts as most urgent, so that it is run before its deadline."""
 
-_place = attrgetter("place")
+_COMPACT_ABOVE = 16
+_RECENT = 0.05
+
+Ride = Callable[[float], float]
+"""From the weight of what is most urgent to the weight up to which less urgent rows may ride along."""
 
 
-class Group:
-    """What may share a batch, in order of arrival, and its sums; they count the gone and the late until seen."""
-
-    __slots__ = ("cost", "entries", "rows")
-
-    def __init__(self) -> None:
-        self.entries: deque[Entry] = deque()
-        self.rows = 0
-        self.cost = 0
+def alike(caller: str) -> float:
+    """The same share for every caller."""
+    return 1.0
 
 
 class Queue:
     """What waits for a batch. Entries whose caller has gone or whose deadline has passed never leave it.
 
-    `clock` gives nanoseconds of the monotonic clock.
+    `clock` gives nanoseconds of the monotonic clock, `weight_of` the share of a caller.
+    `most_weight` bounds a batch further, and may change.
     """
 
-    def __init__(self, model: str, policy: BatchPolicy, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        model: str,
+        policy: BatchPolicy,
+        clock: Callable[[], int],
+        weight_of: Callable[[str], float] = alike,
+    ) -> None:
         self._model = model
         self._max_rows = policy.max_rows
         self._max_cost = inf if policy.max_cost is None else policy.max_cost
+        self.most_weight = inf
         self._clock = clock
+        self._weight_of = weight_of
+        self._levels: dict[int, Level] = {}
         self._groups: dict[GroupKey, Group] = {}
-        self._retries: deque[Entry] = deque()
-        self._rows = 0  # in the groups
+        self._turns: Turns[Group] = Turns()
+        self._again: deque[list[Entry]] = deque()
+        self._aging: list[tuple[int, int, int, ref[Entry]]] = []  # when who moves up from which level
         self._arrived = 0
-        self._until_sweep = _SWEEP_EVERY
+        self._row_weight = 1.0
+        self._count = self._weight = self._left = 0
 
     def __len__(self) -> int:
         """Number of requests; any thread may ask."""
-        return len(self._retries) + sum(len(group.entries) for group in list(self._groups.values()))
-
-    def batches(self) -> float:
-        """How many batches it makes if they are full, those that are run again alone one by one."""
-        return len(self._retries) + self._rows / self._max_rows
+        return self._count + (sum(1 for _ in self._bisected_entries()) if self._again else 0)
 
     def add(self, entry: Entry) -> None:
         """Append a new request."""
         entry.place = self._arrived = self._arrived + 1
-        request = entry.request
-        group = self._groups.get(request.group)
-        if group is None:
-            group = self._groups[request.group] = Group()
-        group.entries.append(entry)
-        self._enter(group, request)
-        self._until_sweep -= 1
-        if not self._until_sweep:
-            self._sweep()
+        entry.level = entry.request.priority
+        self._row_weight += _RECENT * (entry.request.weight / entry.request.rows - self._row_weight)
+        self._enter(entry)
 
-    def add_alone(self, entries: Sequence[Entry]) -> None:
-        """Append members of a joined batch that raised; each becomes a batch of its own, before anything else."""
+    def withdraw(self, entry: Entry) -> None:
+        """Take out one that waits."""
+        self._leave(entry)
+        self._left += 1
+        if self._left > _COMPACT_ABOVE and self._left > self._count:
+            self._compact()
+
+    def bisect(self, entries: Sequence[Entry]) -> None:
+        """Queue the two halves of a batch that has raised, each to be run as it is, before what is no more urgent."""
+        half = len(entries) // 2
         for entry in entries:
-            entry.alone = True
-        self._retries.extend(entries)
+            entry.is_bisected = True
+        self._again.extendleft([list(entries[half:]), list(entries[:half])])
 
-    def put_back(self, entries: Sequence[Entry], late: float) -> None:
+    def put_back(self, entries: Sequence[Entry], late: float = 0.0) -> None:
         """Queue members of a batch that was not run again, where they stood.
 
         `late`, in seconds of the clock, is the deadline that has passed at the least, whatever the clock says.
         """
-        now = max(late, self._clock() / 1e9)
-        self._restore([entry for entry in entries if self._alive(entry, now)])
+        now = max(late, self._now())
+        alive = [entry for entry in entries if self._is_alive(entry, now)]
+        if alive and alive[0].is_bisected:
+            self._again.appendleft(alive)
+            return
+        for entry in alive:
+            self._enter(entry)
 
     def clear(self) -> list[Entry]:
         """Take everything out."""
-        entries = [*self._retries, *chain.from_iterable(group.entries for group in self._groups.values())]
-        self._retries.clear()
-        self._groups.clear()
-        self._rows = 0
-        return entries
+        accounts = [account for level in self._levels.values() for account in level.accounts.values()]
+        waiting = [entry for account in accounts for entry in account.entries]
+        for entry in waiting:
+            self._leave(entry)
+        self._compact()
+        again = [entry for entries in self._again for entry in entries]
+        self._again.clear()
+        return again + waiting
+
+    def victim(self, priority: int, caller: str) -> Entry | None:
+        """The newest entry that deserves its place less than a request of this priority and caller.
+
+        That is one of the least urgent level, of the caller who has most waiting there for its weight; at the
+        request's own level only of one who has more than the request's caller.
+        """
+        worst = max((number for number, level in self._levels.items() if level.horizon.total), default=0)
+        if worst < priority:
+            return None
+        accounts = self._levels[worst].accounts
+        greediest = max(accounts.values(), key=lambda account: account.load / account.weight)
+        if worst == priority and not _is_greedier(greediest, accounts.get(caller), self._weight_of(caller)):
+            return None
+        return next(reversed(greediest.entries))
+
+    def ahead(self, request: Request) -> float:
+        """The weight of what would be run before a request that came now.
+
+        A caller waits for no more of the others than their turns beside its own, and for nothing due later.
+        """
+        above = sum(level.horizon.total for number, level in self._levels.items() if number < request.priority)
+        level = self._levels.get(request.priority)
+        if level is None:
+            return above
+        return above + min(level.horizon.until(request.urgency, self._now()), self._fair_share(level, request))
+
+    @property
+    def batch_weight(self) -> float:
+        """What a full batch weighs, going by the rows that came of late."""
+        return min(self._max_cost, self.most_weight, self._max_rows * self._row_weight)
+
+    @property
+    def weight(self) -> int:
+        """Of all that waits."""
+        again = sum(entry.request.weight for entry in self._bisected_entries()) if self._again else 0
+        return self._weight + again
+
+    def is_more_urgent(self, request: Request) -> bool:
+        """Whether a request is of a more urgent level than anything that waits."""
+        return not any(level.horizon.total for number, level in self._levels.items() if number <= request.priority)
 
     def just_filled(self, request: Request) -> bool:
         """Whether the request, which was added last, is the one that has made its group fill a batch."""
-        group = self._groups[request.group]
-        return self._is_full(group.rows, group.cost) and not self._is_full(
-            group.rows - request.rows, group.cost - request.cost
-        )
+        group, level = self._groups[request.group], request.priority
+        rows, cost = group.rows[level], group.cost[level]
+        return self._is_full(rows, cost) and not self._is_full(rows - request.rows, cost - request.cost)
 
     def has_full(self) -> bool:
         """Whether the batch whose turn it is reaches a limit, as far as is known before it is formed."""
-        if not self._groups or self._retries:
-            return False
-        group = self._groups[self._oldest()]
-        return self._is_full(group.rows, group.cost)
+        group = self._turns.first() if self._count and not self._again else None
+        return group is not None and self._fills(group)
 
-    def take(self, only_full: bool) -> tuple[list[Entry], bool]:
-        """Take the next batch out: what is run again alone first, else that of the group that has waited longest.
+    def next(self) -> tuple[int, float]:
+        """Since when the entry whose turn it is waits, in ns, and what a batch with it would weigh; 0 for none."""
+        group = None if self._again else self._turns.first()
+        entry = group and group.first()
+        if not (group and entry):
+            return self._clock(), 0.0
+        return entry.since, min(group.cost[entry.level] or group.rows[entry.level], self.batch_weight)
+
+    def take(self, only_full: bool, ride: Ride = lambda _: inf) -> tuple[list[Entry], bool]:
+        """Take the next batch out: a part of one that has raised first, unless something more urgent waits.
 
         Gives its entries, and whether it reached a limit with more waiting. With `only_full` nothing is taken when
         the batch whose turn it is reaches no limit, so that a group which fills often overtakes no other; what is
-        taken reached one.
+        taken reached one. Less urgent rows ride along up to the weight that `ride` gives.
         """
-        if not self._groups and not self._retries:
+        if not self._count and not self._again:
             return [], False
-        now = self._clock() / 1e9
-        while self._retries:
-            if self._alive(self._retries[0], now):
-                return ([] if only_full else [self._retries.popleft()]), False
-            self._retries.popleft()
-        while self._groups:
-            key = self._oldest()
-            group = self._groups[key]
-            if only_full and not self._is_full(group.rows, group.cost):
+        self._age()
+        now = self._now()
+        if (again := self._bisected(now, only_full)) is not None:
+            return again, False
+        while self._count and (group := self._turns.first()):
+            if only_full and not self._fills(group):
                 break
-            entries, is_full = self._form(group, now)
-            if not group.entries:
-                del self._groups[key]
+            entries, is_full = self._form(group, now, ride)
             if only_full and not is_full and not (is_full := self._fill(entries)):
-                self._restore(entries)  # some had gone
+                self.put_back(entries)  # some were late
             elif entries:
                 return entries, is_full
         return [], False
 
-    def _form(self, group: Group, now: float) -> tuple[list[Entry], bool]:
+    def _bisected_entries(self) -> Iterator[Entry]:
+        return (entry for entries in list(self._again) for entry in entries if not entry.future.done())
+
+    def _bisected(self, now: float, only_full: bool) -> list[Entry] | None:
+        """The next part of a batch that has raised; None when something more urgent waits, or there is none."""
+        while self._again:
+            alive = [entry for entry in self._again[0] if self._is_alive(entry, now)]
+            if not alive:
+                self._again.popleft()
+                continue
+            group = self._turns.first()
+            first = group.first() if group else None
+            if first is not None and first.level < min(entry.level for entry in alive):
+                return None
+            if only_full:
+                return []
+            self._again.popleft()
+            return alive
+        return None
+
+    def _form(self, group: Group, now: float, ride: Ride) -> tuple[list[Entry], bool]:
+        """The next entries of the group that fit together, and whether one that comes next would pass a limit."""
         taken: list[Entry] = []
-        rows = cost = 0
-        waiting = group.entries
-        while waiting:
-            entry = waiting[0]
-            if self._alive(entry, now):
-                rows += entry.request.rows
-                cost += entry.request.cost
-                if taken and (rows > self._max_rows or cost > self._max_cost):
-                    return taken, True
-                taken.append(entry)
-            self._leave(group, waiting.popleft().request)
+        rows = cost = weight = 0
+        most_riding = inf
+        while group.waiting and (entry := group.first()):
+            request = entry.request
+            if not self._is_alive(entry, now):
+                self._leave(entry)
+                continue
+            if taken and entry.level > taken[-1].level:
+                most_riding = min(most_riding, ride(weight))
+            rows, cost, weight = rows + request.rows, cost + request.cost, weight + request.weight
+            if taken and (rows > self._max_rows or cost > self._max_cost or weight > self.most_weight):
+                return taken, True
+            if weight > most_riding:
+                break
+            self._serve(entry)
+            taken.append(entry)
         return taken, False
 
-    def _restore(self, entries: Sequence[Entry]) -> None:
-        """Bring entries of one group, if any, back to where they stood."""
-        if not entries:
-            return
-        group = self._groups.setdefault(entries[0].request.group, Group())
-        for entry in entries:
-            self._enter(group, entry.request)
-        group.entries = deque(sorted([*entries, *group.entries], key=_place))
+    def _serve(self, entry: Entry) -> None:
+        """Take it out and charge its caller."""
+        account, request = entry.account, entry.request
+        self._leave(entry)
+        account.serve(max(request.rows / self._max_rows, request.cost / self._max_cost))
+        self._levels[entry.level].round = account.round
 
-    def _enter(self, group: Group, request: Request) -> None:
-        group.rows += request.rows
-        group.cost += request.cost
-        self._rows += request.rows
+    def _enter(self, entry: Entry) -> None:
+        request = entry.request
+        level = self._levels.get(entry.level)
+        if level is None:
+            level = self._levels[entry.level] = Level()
+        entry.account = self._account(level, entry)
+        entry.account.entries[entry] = None
+        entry.account.load += request.weight
+        entry.slot = level.horizon.add(request.urgency, request.weight, self._now())
+        group = self._groups.get(request.group) or kept(self._groups, request.group, Group)
+        if group.push(entry):
+            self._turns.offer(group)
+        if entry.level > 1:
+            heappush(self._aging, (_rises_at(entry), entry.place, entry.level, ref(entry)))
+        self._count += 1
+        self._weight += request.weight
 
-    def _leave(self, group: Group, request: Request) -> None:
-        group.rows -= request.rows
-        group.cost -= request.cost
-        self._rows -= request.rows
+    def _account(self, level: Level, entry: Entry) -> Account:
+        """That of its caller."""
+        caller = entry.request.caller
+        account = level.accounts.get(caller)
+        if account is None:
+            account = kept(level.accounts, caller, lambda: Account(entry.level, self._weight_of(caller)))
+        account.catch_up(level.round)
+        return account
 
-    def _oldest(self) -> GroupKey:
-        if len(self._groups) == 1:
-            return next(iter(self._groups))
-        return min(self._groups, key=lambda key: self._groups[key].entries[0].place)
+    def _leave(self, entry: Entry) -> None:
+        """Out of everything but the heaps, which let go of it when they come to it."""
+        request, account = entry.request, entry.account
+        level, group = self._levels[entry.level], self._groups[request.group]
+        group.leave(entry)
+        del account.entries[entry]
+        account.load -= request.weight
+        level.horizon.remove(entry.slot, request.weight)
+        self._count -= 1
+        self._weight -= request.weight
 
-    def _fill(self, entries: Sequence[Entry]) -> bool:
-        return self._is_full(sum(e.request.rows for e in entries), sum(e.request.cost for e in entries))
+    def _age(self) -> None:
+        """Move up what has waited long enough."""
+        now = self._clock()
+        while self._aging and self._aging[0][0] <= now:
+            _, _, level, reference = heappop(self._aging)
+            entry = reference()
+            if entry is not None and entry.line is not None and entry.level == level:
+                self._leave(entry)
+                entry.level -= 1
+                self._enter(entry)
+
+    def _compact(self) -> None:
+        """Let go of requests that have left: deep in a heap they would hold memory without bound."""
+        for group in self._groups.values():
+            group.compact()
+        self._left = 0
+
+    def _fair_share(self, level: Level, request: Request) -> float:
+        """What is run at this level before the request, if every other caller gets no more than its weight allows."""
+        own = level.accounts.get(request.caller)
+        own_weight = self._weight_of(request.caller)
+        turn = ((own.load if own else 0) + request.weight) / own_weight + self.batch_weight * QUANTUM
+        others = (account for account in level.accounts.values() if account is not own)
+        return (own.load if own else 0) + sum(min(account.load, turn * account.weight) for account in others)
+
+    def _fills(self, group: Group) -> bool:
+        """Whether what waits in the group at the level whose turn it is reaches a limit."""
+        entry = group.first()
+        return entry is not None and self._is_full(group.rows[entry.level], group.cost[entry.level])
+
+    def _fill(self, entries: Iterable[Entry]) -> bool:
+        requests = [entry.request for entry in entries]
+        return self._is_full(sum(request.rows for request in requests), sum(request.cost for request in requests))
 
     def _is_full(self, rows: int, cost: int) -> bool:
-        return rows >= self._max_rows or cost >= self._max_cost
+        return rows >= self._max_rows or cost >= self._max_cost or (cost or rows) >= self.most_weight
 
-    def _alive(self, entry: Entry, now: float) -> bool:
+    def _is_alive(self, entry: Entry, now: float) -> bool:
         """Whether somebody still waits; an expired entry is told so, and neither is ever run."""
         if entry.future.done():
             return False
@@ -183,18 +324,22 @@ class Queue:
             return False
         return True
 
-    def _sweep(self) -> None:
-        """Let go of requests whose callers have gone: behind a busy lane they would hold memory without bound."""
-        for key, group in list(self._groups.items()):
-            for entry in (gone := [entry for entry in group.entries if entry.future.done()]):
-                self._leave(group, entry.request)
-            if len(gone) == len(group.entries):
-                del self._groups[key]
-            elif gone:
-                group.entries = deque(entry for entry in group.entries if not entry.future.done())
-        # As many arrivals as entries left, so that a request pays for a constant share of the sweeps.
-        self._until_sweep = max(_SWEEP_EVERY, len(self))
+    def _now(self) -> float:
+        return self._clock() / 1e9
+
+
+def _rises_at(entry: Entry) -> int:
+    """When it moves up from its level, in ns: step by step, and to the first level when it has aged."""
+    request = entry.request
+    step = AGED * (request.urgency * 1e9 - entry.since) / (request.priority - 1)
+    return entry.since + int(step * (request.priority - entry.level + 1))
+
+
+def _is_greedier(account: Account, other: Account | None, weight: float) -> bool:
+    """Whether one caller has more waiting for its weight than another one has, or would have with one request more."""
+    mean = account.load / len(account.entries)
+    return account.load / account.weight > ((other.load if other else 0) + mean) / weight
 
 
 def _what_ran(entry: Entry) -> str:
-    return "before it was run again alone" if entry.alone else "nothing was run"
+    return "before it was run again" if entry.is_bisected else "nothing was run"
