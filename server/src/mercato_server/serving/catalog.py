@@ -10,8 +10,7 @@ from mercato_server.contract.certificate import Certificate
 from mercato_server.contract.plugin import PluginInfo, Refusal
 from mercato_server.contract.state import STARTING, State, Status
 from mercato_server.errors import Draining, InvalidRequest, LabelRefused, ModelFailed, ModelNotReady, NotFound
-from mercato_server.serving.admission import Admission
-from mercato_server.serving.batcher import Batcher
+from mercato_server.serving.engine import Engine
 
 Listener = Callable[["Version"], None]
 
@@ -21,7 +20,7 @@ _LABEL = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 @dataclass(eq=False)
 class Version:
-    """One version of one model. Digest and certificate are set on LOADING, the serving parts before AVAILABLE.
+    """One version of one model. Digest and certificate are set on LOADING, the engine before AVAILABLE.
 
     `default_deadline`, in seconds, holds for callers that set none; None is the data port's own. `nbytes` is the
     memory that it was measured to take while it is loaded, else 0.
@@ -35,8 +34,7 @@ class Version:
     digest: str = ""
     certificate: Certificate | None = None
     providers: tuple[str, ...] = ()
-    batcher: Batcher | None = None
-    admission: Admission | None = None
+    engine: Engine | None = None
     default_deadline: float | None = None
     nbytes: int = 0
     fingerprint: str = ""
