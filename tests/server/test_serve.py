@@ -76,10 +76,11 @@ def test_catalog_tells_all_of_a_model(wire: Wire, server: Running) -> None:
     assert listed[0] == model(wire, PRICING)
     plugin, [version] = listed[0].plugin, listed[0].versions
     assert (plugin.distribution, plugin.version) == ("mercato-pricing", "0.1.0")
-    assert (version.version, version.state, version.max_rows) == (1, catalog_pb2.MODEL_STATE_AVAILABLE, 64)
+    assert (version.version, version.state) == (1, catalog_pb2.MODEL_STATE_AVAILABLE)
+    assert (version.max_rows, version.batch_rows) == (1024, 64)
     assert len(version.digest) == 64 and version.since.seconds > 1_600_000_000
     [x], [y] = version.signature.inputs, version.signature.outputs
-    assert (x.name, x.unit, x.finite, [axis.max or axis.size for axis in x.axes]) == ("x", "items", True, [64, 1])
+    assert (x.name, x.unit, x.finite, [axis.max or axis.size for axis in x.axes]) == ("x", "items", True, [1024, 1])
     assert (y.name, len(version.signature.fingerprint)) == ("y", 64)
 
 

@@ -15,7 +15,7 @@ from mercato_server.control.administration import Operator
 from mercato_server.control.crashes import CrashLimits
 from mercato_server.control.gauges import facts
 from mercato_server.control.lifecycle import UNWANTED, Lifecycle
-from mercato_server.control.loading import Loader, OnProgress
+from mercato_server.control.loading import Loader, OnProgress, ResourcesOf
 from mercato_server.control.memory import MemoryBudget
 from mercato_server.control.posts import HostOf, Roster
 from mercato_server.control.resources import Resources
@@ -29,6 +29,7 @@ from mercato_server.rpc.server import DataServer, Limits
 from mercato_server.rpc.tls import Certificates, TlsFiles
 from mercato_server.runtime.providers import Provider, ProviderChoice, choose
 from mercato_server.runtime.threads import cpu_limit
+from mercato_server.serving.admission import Callers, Pool
 from mercato_server.serving.catalog import Catalog, Version
 from mercato_server.store import Store
 from mercato_server.telemetry.facts import Facts
@@ -53,7 +54,7 @@ class App:
         self._is_told = False
         self.catalog = _catalog(settings)
         self._threads = settings.threads or cpu_limit()
-        self._loader = Loader(Store(settings.store), self._resources_of, MemoryBudget(settings.memory_limit))
+        self._loader = _loader(settings, self._resources_of)
         self._lifecycle = Lifecycle(self.catalog, _roster(settings, self._threads), self._loader, on_progress)
         self._tracing = _tracing(settings.tracing)
         self._observation = Observation(self._tracing)
@@ -165,7 +166,12 @@ class App:
         """What one model is given: what all get, but for its overrides."""
         assert self._provider is not None, "models are brought up once it is settled"
         settings, given = self._settings, self._settings.overrides(model)
-        common = Resources(self._provider, self._threads, settings.max_requests, settings.max_request_bytes)
+        common = Resources(
+            self._provider,
+            self._threads,
+            settings.max_requests,
+            settings.max_request_bytes,
+        )
         if "provider" in given:
             given["provider"] = self._choose(given["provider"])
         if "threads" in given:
@@ -219,6 +225,15 @@ class App:
 def _catalog(settings: Settings) -> Catalog:
     labels = {name: dict(overrides.labels) for name, overrides in settings.models.items()}
     return Catalog(labels=labels)
+
+
+def _loader(settings: Settings, resources_of: ResourcesOf) -> Loader:
+    process = Pool(max_requests=settings.max_total_requests, max_bytes=settings.max_total_request_bytes)
+    callers = Callers(
+        weights={name: caller.weight for name, caller in settings.callers.items()},
+        quotas={name: caller.max_requests for name, caller in settings.callers.items()},
+    )
+    return Loader(Store(settings.store), resources_of, MemoryBudget(settings.memory_limit), process, callers)
 
 
 def _limits(settings: Settings) -> Limits:

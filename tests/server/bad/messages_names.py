@@ -108,10 +108,10 @@ IDS = [
 ]  # fmt: skip
 
 PRIORITIES = [
-    Row(74, "priority 256", pricing([[4.0]], priority=256), fields=("priority",), says="0 to 255"),
-    Row(74, "priority 2^32-1", pricing([[4.0]], priority=2**32 - 1), fields=("priority",), says="0 to 255"),
-    Row(74, "priority 2^64-1", GOOD + b"\x38" + varint(2**64 - 1), fields=("priority",), says="0 to 255"),
-    accepted(74, "priority 255", pricing([[4.0]], priority=255)),
+    Row(74, "priority 10", pricing([[4.0]], priority=10), fields=("priority",), says="0 to 9"),
+    Row(74, "priority 2^32-1", pricing([[4.0]], priority=2**32 - 1), fields=("priority",), says="0 to 9"),
+    Row(74, "priority 2^64-1", GOOD + b"\x38" + varint(2**64 - 1), fields=("priority",), says="0 to 9"),
+    accepted(74, "priority 9", pricing([[4.0]], priority=9)),
 ]
 
 BROKEN_INPUT = tensor("x", shape=[1, 2], data=bytes(8))

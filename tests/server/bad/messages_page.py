@@ -54,7 +54,7 @@ TITLES = {
     62: "more or fewer items than the shape says, unknown labels",
     63: "batches of 0, of one row too many, of two sizes",
     64: "ids and values outside the bounds that model or graph declare, or outside a table",
-    65: "rows and texts longer than the model takes",
+    65: "rows, shared values and texts longer than the model takes",
     66: "big-endian data: nobody can tell, it is another number",
     67: "top-k of 0, -1, 101, 2^31 and of another type",
     68: "data at an odd offset of the message",
@@ -63,7 +63,7 @@ TITLES = {
     71: "versions and labels that do not exist: 0, -1, 2^63, `01`, `1e3`, `latest `",
     72: "parameters: unknown, reserved, of another type, out of bounds, without a value, 30 000 of them",
     73: "request ids with newline, escapes, NUL, 1 MiB",
-    74: "priorities 256, 2^32-1, 2^64-1",
+    74: "priorities 10, 2^32-1, 2^64-1",
     75: "a model that failed; a server that drains; a version that unloads or is swapped for another",
     76: "a plugin that is loaded twice at once; a storm of loads and unloads",
     77: "methods of administration on the data port, predictions on the admin listener",
@@ -79,7 +79,7 @@ EVENTS = {
     77: ("7", "UNIMPLEMENTED"),
     78: ("10", "UNIMPLEMENTED"),
     79: ("1401", "CANCELLED, or answered"),
-    80: ("+ 101", "DEADLINE_EXCEEDED without details, or answered"),
+    80: ("+ 101", "DEADLINE_EXCEEDED without details, DEADLINE_UNREACHABLE, or answered"),
 }
 
 

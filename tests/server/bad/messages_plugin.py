@@ -80,6 +80,7 @@ class Kinds(Same):
             **{name: Tensor(name, optional=True) for name in TYPES},
             "share": Tensor("float32", (3,), low=0, high=1, shared=True, optional=True),
             "seq": Tensor("float32", ("batch", Axis("length", max=16)), ragged=True, optional=True),
+            "past": Tensor("int64", (Axis("past", max=4),), shared=True, ragged=True, pad=-1, optional=True),
             "wide": Tensor("int64", ("batch", Axis("width", max=8), Axis("height", max=8)), optional=True),
             "color": Label(("red", "green"), optional=True),
             "note": Text(max_bytes=16, optional=True),

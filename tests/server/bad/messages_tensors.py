@@ -87,6 +87,7 @@ SHAPES = [
     Row(48, "text of shape [0]", texts(shape=[0]), fields=("inputs.text",), says="[0]"),
     odd(45, "shape [] of an input of rank 1", numbers("int64", "INT64", [], bytes(8)), says="rank 0"),
     odd(45, "no batch axis where there is none", numbers("share", "FP32", [1, 3], bytes(12)), says="rank 2"),
+    odd(45, "a batch axis of a shared ragged value", numbers("past", "INT64", [1, 1], bytes(8)), says="rank 2"),
     odd(47, "shape [-1, 2] of free axes", numbers("wide", "INT64", [1, -1, -2], bytes(16)), says="[1, -1, -2]"),
     odd(50, "free axes over their limit", numbers("wide", "INT64", [1, 2**33, 2**33], bytes(8)), says="width (1 to 8)"),
 ]  # fmt: skip
@@ -109,9 +110,9 @@ LENGTHS = [
     odd(62, "no label", tensor("color", STRING, [1], items=[]), says="got 0 items"),
     odd(62, "an unknown label", tensor("color", STRING, [1], items=[b"blue"]), says="got 1 labels that are none"),
     odd(62, "a label's index", tensor("color", DTYPE["INT64"], [1], data=bytes(8)), says="expected string"),
-    Row(63, "batch of 65", x([65, 1], bytes(260)), fields=FULL, says="batch (1 to 64)"),
-    Row(63, "batch of 0", x([0, 1], b""), fields=FULL, says="batch (1 to 64)"),
-    Row(63, "65 texts", texts(*[b"a"] * 65), fields=("inputs.text",), says="1 to 64"),
+    Row(63, "batch of 1025", x([1025, 1], bytes(4100)), fields=FULL, says="batch (1 to 1024)"),
+    Row(63, "batch of 0", x([0, 1], b""), fields=FULL, says="batch (1 to 1024)"),
+    Row(63, "1025 texts", texts(*[b"a"] * 1025), fields=("inputs.text",), says="1 to 1024"),
     odd(63, "inputs of two batch sizes", numbers("int64", "INT64", [2], bytes(16)), says="axis 'batch' is 2, but 1"),
 ]  # fmt: skip
 
@@ -183,6 +184,9 @@ def seq(shape: list[int], lengths: list[int], count: int) -> tensor_pb2.NamedTen
 RAGGED = [
     odd(65, "row of 17", seq([1, 17], [17], 17), says="length (1 to 16)"),
     odd(65, "row of 2^40", seq([1, 2**40], [2**40], 1), says="length (1 to 16)"),
+    odd(65, "shared value of 5", numbers("past", "INT64", [5], bytes(40)), says="past (0 to 4)"),
+    odd(65, "shared value of no length", numbers("past", "INT64", [0], b""), **OK),
+    odd(55, "a length of a shared value", numbers("past", "INT64", [1], bytes(8), row_lengths=[1]), says="ragged rows"),
     odd(55, "a row length too many", seq([1, 2], [2, 2], 2), says="got 2 row_lengths, expected 1"),
     odd(55, "the longest is not the largest", seq([1, 3], [2], 2), says="from 0 to 3"),
     odd(55, "a negative row length", seq([1, 1], [-1], 0)),

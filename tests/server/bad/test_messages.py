@@ -316,10 +316,10 @@ def test_a_cancel_after_the_answer_changes_nothing(shared: Site) -> None:
 
 @pytest.mark.parametrize("seconds", [-1.0, 0.0, 0.000_001, 0.001])
 def test_a_deadline_that_passes_is_told_as_such(shared: Site, seconds: float) -> None:
-    """Number 80. gRPC rounds a deadline up, so only one in the past is sure to have passed."""
+    """Number 80. gRPC rounds a deadline up, so only one in the past is sure to have passed; others may be refused."""
+    others = {StatusCode.OK, StatusCode.RESOURCE_EXHAUSTED} if seconds >= 0 else set()
     for _ in range(25):
-        got = attempt_in(shared.wire, seconds)
-        assert got is StatusCode.DEADLINE_EXCEEDED or (seconds >= 0 and got is StatusCode.OK)
+        assert attempt_in(shared.wire, seconds) in {StatusCode.DEADLINE_EXCEEDED, *others}
     shared.check()
 
 

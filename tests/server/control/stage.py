@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from tests.server.runtime.made import X, double
+from tests.server.serving.puppet import ample
 
 from mercato_plugin import ModelSpec
 from mercato_plugin.frozen import canonical, freeze
@@ -29,6 +30,7 @@ from mercato_server.control.posts import HostOf, Roster
 from mercato_server.control.resources import Resources
 from mercato_server.errors import LoadFailed, WorkerCrashed
 from mercato_server.runtime.providers import Provider
+from mercato_server.serving.admission import Callers
 from mercato_server.serving.catalog import Catalog, Version
 from mercato_server.serving.request import Answer, Request
 from mercato_server.store import Store
@@ -155,6 +157,9 @@ class PuppetLane:
         await self._held("run", WorkerCrashed(f"the worker {KILLED}", model=self.model))
         return BatchResult({"y": batch.inputs["x"] * 2})
 
+    def recall(self, batch: JoinedBatch) -> None:
+        raise AssertionError("no second batch is prepared here")
+
     async def close(self) -> None:
         await self._stage.passed(self.model, "close")
         self.is_closed = True
@@ -213,7 +218,7 @@ class Stage:
         """The control room itself, anew; `limit` is that of memory."""
         limits = CrashLimits(3, 60.0)
         self.memory = MemoryBudget(limit)
-        self.loader = Loader(self.store, lambda model: self.resources, self.memory)
+        self.loader = Loader(self.store, lambda model: self.resources, self.memory, ample(), Callers())
         self.roster = Roster(self._host_of, isolation, limits, self.clock.clock)
         self.control = Lifecycle(self.catalog, self.roster, self.loader, lambda name, progress: None)
         self.operator = Operator(
@@ -279,8 +284,8 @@ class Stage:
 
     def submit(self, name: str, value: float = 1.0) -> "asyncio.Future[Answer]":
         version = self.catalog.resolve(name)
-        assert version.batcher is not None
-        return version.batcher.submit(ask(value))
+        assert version.engine is not None
+        return version.engine.submit(ask(value))
 
     async def passed(self, who: str, step: str) -> None:
         gate = self.gates.get((who, step))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from tests.server.control.stage import ask, publish
 from tests.server.runtime.made import X
+from tests.server.serving.puppet import ample
 
 from mercato_plugin import Batch, BatchPolicy, Model, ModelSpec
 from mercato_server.contract.plugin import OfferedModel, PluginInfo, Refusal
@@ -24,6 +25,7 @@ from mercato_server.control.resources import Resources
 from mercato_server.errors import Draining
 from mercato_server.runtime.inline import InlineHost, InlineLane
 from mercato_server.runtime.providers import Provider
+from mercato_server.serving.admission import Callers
 from mercato_server.serving.catalog import Catalog
 from mercato_server.serving.request import Request
 from mercato_server.store import Store
@@ -43,7 +45,7 @@ class Life:
 
     def use(self, provider: Provider) -> None:
         self.resources = Resources(provider, 1, 10, 10_000)
-        loader = Loader(self.store, lambda model: self.resources, MemoryBudget(None))
+        loader = Loader(self.store, lambda model: self.resources, MemoryBudget(None), ample(), Callers())
         self.roster = Roster(lambda plugin: InlineHost(plugin, lambda: self._offered[plugin]), "inline")
         self.control = Lifecycle(self.catalog, self.roster, loader, lambda name, progress: None)
 
@@ -77,8 +79,8 @@ def workers() -> list[str]:
 async def test_from_the_store_to_available_to_unloaded(life: Life) -> None:
     await life.up(life.offer("shop.tiny"))
     version = life.catalog.resolve("shop.tiny")
-    assert version.batcher is not None and version.admission is not None
-    answer = await version.batcher.submit(ask(2))
+    assert version.engine is not None
+    answer = await version.engine.submit(ask(2))
 
     assert answer.outputs["y"].tolist() == [[4, 4]]
     assert version.status.reason == "auto fell back"
@@ -96,12 +98,14 @@ async def test_overrides_bound_what_is_joined_and_not_what_callers_may_send(life
     life.resources = replace(life.resources, batch_rows=3, batch_cost=7, default_deadline=0.5)
     await life.up(life.offer("shop.tiny"))
     version = life.catalog.resolve("shop.tiny")
-    assert version.batcher is not None
-    asked = [version.batcher.submit(replace(ask(row), cost=2)) for row in range(5)]
-    large = version.batcher.submit(Request({"x": np.zeros((64, 2), np.float32)}, 64, 1e9))
+    assert version.engine is not None
+    asked = [version.engine.submit(replace(ask(row), cost=2)) for row in range(5)]
+    large = version.engine.submit(Request({"x": np.zeros((64, 2), np.float32)}, 64, 1e9))
 
-    assert [(await future).receipt.batch_rows for future in (*asked, large)] == [3, 3, 3, 2, 2, 64]
-    assert (version.spec.batch.max_rows, version.spec.batch.max_cost, version.default_deadline) == (64, 7, 0.5)
+    assert [(await future).receipt.batch_rows for future in asked] == [3, 3, 3, 2, 2]
+    whole = await large
+    assert (len(whole.outputs["y"]), whole.receipt.batch_rows, whole.receipt.batches) == (64, 3, 22)
+    assert (version.spec.batch.max_rows, version.spec.batch.max_cost, version.default_deadline) == (3, 7, 0.5)
     await life.control.drain(10)
 
 
@@ -196,11 +200,11 @@ async def test_draining_finishes_what_was_accepted(life: Life) -> None:
             return batch.inputs
 
     await life.up(life.offer("shop.slow", Slow))
-    batcher = life.catalog.resolve("shop.slow").batcher
-    assert batcher is not None
-    running = batcher.submit(ask(5))
+    engine = life.catalog.resolve("shop.slow").engine
+    assert engine is not None
+    running = engine.submit(ask(5))
     await asyncio.to_thread(started.wait, 10)
-    queued = batcher.submit(ask(6))
+    queued = engine.submit(ask(6))
     draining = asyncio.ensure_future(life.control.drain(10))
     await asyncio.sleep(0)
     assert not draining.done() and life.states("shop.slow")[-1] is State.DRAINING
@@ -222,9 +226,9 @@ async def test_a_batch_that_hangs_does_not_hold_the_drain(life: Life) -> None:
             return batch.inputs
 
     await life.up(life.offer("shop.hanging", Hanging), life.offer("shop.good"))
-    batcher = life.catalog.resolve("shop.hanging").batcher
-    assert batcher is not None
-    future = batcher.submit(ask(5))
+    engine = life.catalog.resolve("shop.hanging").engine
+    assert engine is not None
+    future = engine.submit(ask(5))
     await asyncio.to_thread(started.wait, 10)
     await asyncio.wait_for(life.control.drain(0.05), 10)
 
@@ -251,9 +255,9 @@ async def test_loading_and_unloading_again_and_again_leaves_nothing_behind(life:
         unloaded = await operator.unload("shop.tiny", None)
         assert list(unloaded.versions) == [1] and workers() == [] and operator.workers() == []
         assert [step.state async for step in operator.load(model="shop.tiny")][-1] is State.AVAILABLE
-        batcher = life.catalog.resolve("shop.tiny").batcher
-        assert batcher is not None
-        assert (await batcher.submit(ask(2))).outputs["y"].tolist() == [[4, 4]]
+        engine = life.catalog.resolve("shop.tiny").engine
+        assert engine is not None
+        assert (await engine.submit(ask(2))).outputs["y"].tolist() == [[4, 4]]
     assert workers() == ["worker shop.tiny"]
     await life.control.drain(10)
     assert workers() == []
@@ -270,9 +274,9 @@ async def test_hurrying_gives_up_what_is_in_flight(life: Life) -> None:
             return batch.inputs
 
     await life.up(life.offer("shop.hanging", Hanging))
-    batcher = life.catalog.resolve("shop.hanging").batcher
-    assert batcher is not None
-    futures = [batcher.submit(ask(5)), batcher.submit(ask(6))]
+    engine = life.catalog.resolve("shop.hanging").engine
+    assert engine is not None
+    futures = [engine.submit(ask(5)), engine.submit(ask(6))]
     await asyncio.to_thread(started.wait, 10)
     draining = asyncio.ensure_future(life.control.drain(1000))
     await asyncio.sleep(0)

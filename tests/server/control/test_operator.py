@@ -8,6 +8,7 @@ from tests.server.control.stage import NBYTES, PATIENCE, Stage, plugin
 
 from mercato_server.contract.state import State
 from mercato_server.errors import Draining, InvalidRequest, LabelHolds, LabelRefused, LoadRefused, NotFound
+from mercato_server.serving.admission import Callers, Permit
 from mercato_server.serving.catalog import Version
 
 TINY, OTHER = "mercato-tiny", "mercato-other"
@@ -95,9 +96,9 @@ async def test_labels_move_to_available_versions_only(stage: Stage) -> None:
 
 async def test_draining_is_asked_for_and_counts_what_is_open(stage: Stage) -> None:
     await stage.up(stage.offer("shop.tiny"))
-    admission = stage.version("shop.tiny").admission
-    assert admission is not None
-    admission.take(10, lambda: 1.0)
+    engine = stage.version("shop.tiny").engine
+    assert engine is not None
+    Permit((engine.pool,), Callers(), "", 10)
     assert stage.operator.drain() == 1
     assert stage.stops == 1
 

@@ -28,7 +28,7 @@ async def restarted(stage: Stage, *names: str) -> None:
 async def test_a_crash_takes_a_model_out_until_its_worker_runs_again(stage: Stage) -> None:
     await stage.up(stage.offer("shop.tiny"), stage.offer("shop.other"))
     version = stage.version("shop.tiny")
-    parts = version.batcher, version.admission, version.digest
+    parts = version.engine, version.digest
     assert await crashed(stage) == pytest.approx(0.1)
 
     assert version.status.state is State.LOADING
@@ -40,7 +40,7 @@ async def test_a_crash_takes_a_model_out_until_its_worker_runs_again(stage: Stag
     assert stage.memory.used == NBYTES
     await restarted(stage, "shop.tiny")
 
-    assert (version.batcher, version.admission, version.digest) == parts
+    assert (version.engine, version.digest) == parts
     assert await stage.ask("shop.tiny", 3) == [[6, 6]]
     assert stage.states("shop.tiny")[-4:] == [State.AVAILABLE, State.LOADING, State.WARMING, State.AVAILABLE]
     assert version.status.reason == "auto fell back" and stage.memory.used == 2 * NBYTES

@@ -8,7 +8,7 @@ import pytest
 from tests.server.faults.callers import Traffic
 from tests.server.faults.conftest import MakeSite
 from tests.server.faults.history import counts, errors_after, unknown_errors
-from tests.server.faults.plugin import ANSWERED, CRASHED, EXPIRED, HOLD, NOT_READY, TIMED_OUT
+from tests.server.faults.plugin import ANSWERED, CRASHED, EXPIRED, HOLD, NOT_READY, TIMED_OUT, TOO_LATE
 from tests.server.faults.site import NEIGHBOUR, VICTIM, Served, gone, model, serving
 from tests.server.gate import Gate
 
@@ -111,9 +111,9 @@ def test_stopped_amid_traffic(served: Served) -> None:
         calm = victim.until_answered().received
         served.history.more(victim.model, 20)
 
-    assert (patient.code, patient.reason) in {TIMED_OUT, EXPIRED}
+    assert (patient.code, patient.reason) in {TIMED_OUT, EXPIRED, TOO_LATE}
     calls = [call for call in served.history.of(victim.model) if call.sent >= begun.sent]
-    assert list(unknown_errors(calls, {ANSWERED, TIMED_OUT, EXPIRED})) == []
+    assert list(unknown_errors(calls, {ANSWERED, TIMED_OUT, EXPIRED, TOO_LATE})) == []
     assert list(errors_after(calls, calm)) == []
     assert served.violations() == []
     assert served.worker().pid == stopped

@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from mercato.v1 import tensor_pb2
-from mercato_plugin import Axis, BatchPolicy, Field, Image, Label, ModelSpec, SpecError, Tensor, Text
+from mercato_plugin import Axis, BatchPolicy, Field, Image, Int, Label, ModelSpec, SpecError, Tensor, Text, TopK
 from mercato_server.contract.batch import Array
 from mercato_server.contract.fields import numpy_dtype
 from mercato_server.errors import InvalidRequest
@@ -27,11 +28,15 @@ PNG = base64.b64decode(  # one grey pixel
 )
 
 
+LONG = Axis("length", max=1_000_000)
+POLICY = BatchPolicy(max_rows=4, request_rows=8)
+
+
 def codec(**fields: Field) -> SignatureCodec:
     """An echo: every required input of its own batch axis is an output too."""
     outputs = {n: f for n, f in fields.items() if not f.shared and not f.optional}
     outputs = outputs or {"y": Tensor("float32", ("batch", 1))}
-    return SignatureCodec(ModelSpec(name="test.echo", inputs=fields, outputs=outputs, batch=BatchPolicy(max_rows=8)))
+    return SignatureCodec(ModelSpec(name="test.echo", inputs=fields, outputs=outputs, batch=POLICY))
 
 
 def decoded(codec: SignatureCodec, **values: Array) -> Decoded:
@@ -185,6 +190,111 @@ def test_shared_inputs_have_no_batch_axis_and_reach_every_row() -> None:
     assert inputs["word"].tolist() == ["hi"] * 3
 
 
+HISTORY = Tensor("int64", (Axis("history", max=5),), shared=True, ragged=True, pad=-1, low=0, high=9)
+
+
+@pytest.mark.parametrize("history", [[], [3], [1, 2, 3, 4, 5]])
+def test_a_shared_ragged_input_reaches_every_row_with_its_length(history: list[int]) -> None:
+    ranking = codec(x=Tensor("int64", ("batch",)), history=HISTORY)
+    got = decoded(ranking, x=np.arange(3), history=np.array(history, np.int64))
+    inputs, _ = fill_absent(ranking.spec, got)
+    assert inputs["history"].tolist() == [history or [-1]] * 3
+    assert got.lengths["history"].tolist() == [len(history)] * 3
+    assert got.lengths["history"].dtype == np.int64
+
+
+def test_an_absent_shared_ragged_input_has_no_length() -> None:
+    ranking = codec(x=Tensor("int64", ("batch",)), history=replace(HISTORY, optional=True))
+    got = decoded(ranking, x=np.arange(2))
+    inputs, present = fill_absent(ranking.spec, got)
+    assert inputs["history"].shape == (2, 1)
+    assert got.lengths["history"].tolist() == [0, 0]
+    assert present["history"].tolist() == [False, False]
+
+
+def test_a_shared_ragged_input_keeps_its_inner_axes() -> None:
+    clicks = Tensor("float32", (Axis("clicks", max=4), 2), shared=True, ragged=True, pad=7)
+    ranking = codec(x=Tensor("int64", ("batch",)), clicks=clicks)
+    got = decoded(ranking, x=np.arange(2), clicks=np.zeros((0, 2), np.float32))
+    assert fill_absent(ranking.spec, got)[0]["clicks"].tolist() == [[[7, 7]]] * 2
+
+
+@pytest.mark.parametrize(
+    ("sent", "why"),
+    [
+        ({"shape": [6], "data": bytes(48)}, r"got shape \[6\], expected \[history \(0 to 5\)\]"),
+        ({"shape": [1, 2], "data": bytes(16)}, r"got rank 2, expected 1: \[history \(0 to 5\)\]"),
+        ({"shape": [2], "data": bytes(24)}, "got 24 bytes and 0 items, expected 16 bytes and no items"),
+        ({"shape": [2], "data": bytes(16), "row_lengths": [2]}, "row_lengths are for inputs of ragged rows only"),
+        ({"shape": [1], "data": b"\x0a" + bytes(7)}, "got values outside 0 to 9"),
+    ],
+)
+def test_a_shared_ragged_input_is_checked_as_one_value(sent: dict[str, Any], why: str) -> None:
+    tensor = tensor_pb2.Tensor(dtype=WIRE["int64"], **sent)
+    with pytest.raises(InvalidRequest, match=why):
+        codec(history=HISTORY).decode([tensor_pb2.NamedTensor(name="history", tensor=tensor)])
+
+
+@pytest.mark.parametrize("count", [5, 8, 9])
+def test_a_request_may_have_more_rows_than_a_batch(count: int) -> None:
+    rows = codec(x=Tensor("int8", ("batch",)), text=Text(), seq=Tensor("int8", ("batch", LONG), ragged=True))
+    values = {
+        "x": np.ones(count, np.int8),
+        "text": np.array(["a"] * count, object),
+        "seq": np.ones((count, 2), np.int8),
+    }
+    if count <= POLICY.rows_per_request:
+        assert decoded(rows, **values).rows == count
+        return
+    with pytest.raises(InvalidRequest) as caught:
+        decoded(rows, **values)
+    assert ["batch (1 to 8)" in fault.description for fault in caught.value.violations] == [True] * 3
+
+
+RANKING = ModelSpec(
+    name="shop.rank",
+    inputs={"item": Tensor("int64"), "history": HISTORY},
+    outputs={"score": Tensor("float32"), "price": Tensor("float64", ("batch", 2))},
+    parameters={"k": Int(2, low=1, high=5)},
+    top_k=TopK(by="score", k="k", index="place"),
+    batch=POLICY,
+)
+
+
+def test_the_places_of_ranked_rows_are_an_output() -> None:
+    ranking = SignatureCodec(RANKING)
+    outputs: dict[str, Array] = {"score": np.ones(2, np.float32), "price": np.ones((2, 2)), "place": np.array([7, 0])}
+    assert [named.name for named in ranking.encode(outputs, ())] == ["score", "price", "place"]
+    [place] = ranking.encode(outputs, ["place"])
+    assert (place.tensor.dtype, np.frombuffer(place.tensor.data, np.int64).tolist()) == (WIRE["int64"], [7, 0])
+    ranking.check_wanted(["place", "score"])
+    with pytest.raises(InvalidRequest, match="no output 'rank'; there are score, price, place"):
+        ranking.check_wanted(["rank"])
+
+
+def test_an_answer_of_ranked_rows_takes_no_more_than_they_do() -> None:
+    """A row takes 4 bytes of score, 16 of price and 8 of place."""
+    ranking = SignatureCodec(RANKING)
+    free = SignatureCodec(replace(RANKING, parameters={"k": Int(2, low=1)}))
+    plain = SignatureCodec(replace(RANKING, top_k=None))
+
+    def rows(codec: SignatureCodec, row_bytes: int, *asked: int) -> float:
+        whole, empty = codec.answer_bytes(*asked), codec.answer_bytes(1)
+        assert whole is not None and empty is not None
+        return (whole - empty) / row_bytes + 1
+
+    assert [rows(ranking, 28, *asked) for asked in ((4,), (9,), (4, 2), (1, 2), (9, 2**63), (9, -1))] == [
+        4,
+        5,
+        2,
+        1,
+        5,
+        1,
+    ]
+    assert [rows(free, 28, *asked) for asked in ((4,), (9,), (9, 7))] == [4, 8, 7]
+    assert [rows(plain, 20, *asked) for asked in ((4,), (9,))] == [4, 8]
+
+
 def test_absent_optional_inputs_hold_their_default_and_are_told_apart() -> None:
     mixed = codec(
         x=Tensor("int64", ("batch",)),
@@ -224,6 +334,7 @@ MIXED = codec(
     text=Text(max_bytes=4, optional=True),
     colour=Label(COLOURS, optional=True),
     photo=Image(formats=("png",), optional=True),
+    history=replace(HISTORY, optional=True),
 )
 TENSORS = st.builds(
     tensor_pb2.Tensor,
@@ -243,13 +354,10 @@ NAMED = st.builds(
 def test_any_tensors_are_decoded_to_the_signature_or_refused(tensors: list[tensor_pb2.NamedTensor]) -> None:
     with contextlib.suppress(InvalidRequest):
         got = MIXED.decode(tensors)
-        for array in got.arrays.values():
-            assert len(array) == got.rows <= 8
         inputs, present = fill_absent(MIXED.spec, got)
+        for array in (*inputs.values(), *got.lengths.values()):
+            assert len(array) == got.rows <= 8
         assert inputs.keys() == present.keys() == MIXED.inputs.keys()
-
-
-LONG = Axis("length", max=1_000_000)
 
 
 def ragged_request(longest: int, rows: int) -> list[tensor_pb2.NamedTensor]:
@@ -278,9 +386,11 @@ def test_free_axes_are_those_that_joining_cannot_widen() -> None:
         flat=Tensor("int8", ("batch", LONG), ragged=True),
         plain=Tensor("int8", ("batch", inner)),
         user=Tensor("int8", (inner,), shared=True),
+        history=HISTORY,
+        clicks=Tensor("int8", (LONG, inner), shared=True, ragged=True),
         fixed=Tensor("int8", ("batch", 2)),
     )
-    assert mixed.free_inputs == [("x", 2), ("plain", 1), ("user", 0)]
+    assert mixed.free_inputs == [("x", 2), ("plain", 1), ("user", 0), ("clicks", 1)]
 
 
 def test_an_absent_label_with_axes_has_their_rank() -> None:

@@ -35,6 +35,9 @@ class Context:
     def time_remaining(self) -> float | None:
         return self._remaining
 
+    def peer(self) -> str:
+        return "ipv4:192.0.2.7:50123"
+
     def invocation_metadata(self) -> list[tuple[str, str]]:
         return self._metadata
 

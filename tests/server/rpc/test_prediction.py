@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from tests.server.serving.puppet import PuppetLane, settle
+from tests.server.serving.puppet import PuppetLane, engine, settle
 
 from mercato.v1 import prediction_pb2, tensor_pb2
 from mercato_plugin import Axis, ModelSpec, Tensor
@@ -16,8 +16,6 @@ from mercato_server.errors import DeadlineExpired
 from mercato_server.rpc.access import Access
 from mercato_server.rpc.codec import WIRE
 from mercato_server.rpc.prediction import Prediction
-from mercato_server.serving.admission import Admission
-from mercato_server.serving.batcher import Batcher
 from mercato_server.serving.catalog import Catalog, Version
 
 INNER = Axis("width", max=8)
@@ -31,8 +29,8 @@ class Scene:
     def __init__(self) -> None:
         self.lane = PuppetLane()
         self.version = Version("shop.grid", 1, SPEC, PluginInfo("mercato-shop", "1.0", "shop", "shop"))
-        self.version.batcher = Batcher("shop.grid", self.lane, SPEC.batch)
-        self.admission = self.version.admission = Admission("shop.grid", max_requests=9, max_bytes=10**9)
+        self.version.engine = engine(SPEC, self.lane)
+        self.pool = self.version.engine.pool
         catalog = Catalog()
         catalog.add(self.version)
         for state in (State.LOADING, State.WARMING, State.AVAILABLE):
@@ -61,7 +59,7 @@ async def test_a_late_answer_is_told_with_the_models_name_and_that_it_may_have_r
     assert s.lane.busy
     with pytest.raises(DeadlineExpired, match="'shop.grid': the answer was not ready in time; the request may have"):
         await task
-    assert (s.admission.requests, s.admission.bytes) == (0, 0)
+    assert (s.pool.requests, s.pool.bytes) == (0, 0)
 
 
 async def test_a_timeout_of_the_lane_is_no_passed_deadline() -> None:
@@ -75,14 +73,14 @@ async def test_a_timeout_of_the_lane_is_no_passed_deadline() -> None:
 async def test_a_request_weighs_what_it_holds() -> None:
     s = Scene()
     task = await s.ask(4096, *[0] * 9)
-    assert s.admission.bytes == 4 * 4096 * 10
+    assert s.pool.bytes == 4 * 4096 * 10
     task.cancel()
 
 
 async def test_a_request_weighs_its_message_at_least() -> None:
     s = Scene()
     task = await s.ask(3)
-    assert s.admission.bytes > 4 * 3
+    assert s.pool.bytes > 4 * 3
     task.cancel()
 
 

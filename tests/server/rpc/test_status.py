@@ -9,7 +9,15 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from mercato_server import errors
-from mercato_server.errors import InvalidRequest, LoadRefused, Overloaded, RequestError, SchemaChanged, Violation
+from mercato_server.errors import (
+    DeadlineUnreachable,
+    InvalidRequest,
+    LoadRefused,
+    Overloaded,
+    RequestError,
+    SchemaChanged,
+    Violation,
+)
 from mercato_server.rpc.status import CODES, DETAILS_KEY, PUSHBACK_KEY, to_status
 
 # What gRPC libraries accept in the headers of one message before they may refuse it.
@@ -27,8 +35,8 @@ def example(kind: type[RequestError], text: str = "went wrong", model: str = "a.
         return InvalidRequest.of("inputs.x", text, model=model)
     if kind is SchemaChanged:
         return SchemaChanged(text, model=model, expected="e" * 64, got="g" * 64)
-    if kind is Overloaded:
-        return Overloaded(text, model=model, retry_after=0.25)
+    if issubclass(kind, Overloaded):
+        return kind(text, model=model, retry_after=0.25)
     if kind is LoadRefused:
         return LoadRefused(text, model=model, reason="LOAD_FAILED")
     return kind(text, model=model)
@@ -89,6 +97,13 @@ def test_overload_says_when_to_come_back(retry_after: float | None, pushback: st
     assert dict(to_status(error, "")[2])[PUSHBACK_KEY] == pushback
     retries = [detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in details(error).details]
     assert any(retries) is (retry_after is not None)
+
+
+def test_a_call_that_cannot_succeed_any_more_is_not_repeated_but_told_when_another_may() -> None:
+    error = DeadlineUnreachable("late", model="a.b", retry_after=2.0, is_final=True)
+    assert dict(to_status(error, "")[2])[PUSHBACK_KEY] == "-1"
+    retry = error_details_pb2.RetryInfo()
+    assert any(detail.Unpack(retry) for detail in details(error).details) and retry.retry_delay.seconds == 2
 
 
 @pytest.mark.parametrize("letter", ["a", "界", "👟", "\n"], ids=["ascii", "chinese", "astral", "newline"])

@@ -3,13 +3,14 @@
 import asyncio
 import time
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 from tests.server.rpc.transport import Transport
-from tests.server.serving.puppet import PuppetLane, settle
+from tests.server.serving.puppet import PuppetLane, engine, settle
 
 from mercato.v1 import prediction_pb2, tensor_pb2
 from mercato_plugin import BatchPolicy, ModelSpec, Tensor
@@ -22,8 +23,6 @@ from mercato_server.rpc.codec import WIRE
 from mercato_server.rpc.observation import Observation
 from mercato_server.rpc.prediction import Prediction
 from mercato_server.rpc.stream import MAX_IN_FLIGHT, PredictStream
-from mercato_server.serving.admission import Admission
-from mercato_server.serving.batcher import Batcher
 from mercato_server.serving.catalog import Catalog, Version
 
 ROW = Tensor("float32", ("batch", 1))
@@ -50,8 +49,8 @@ class Scene:
     def __init__(self, seconds: float | None = None) -> None:
         self.lane = PuppetLane()
         version = self.version = Version("shop.tiny", 1, SPEC, PluginInfo("mercato-shop", "1.0", "shop", "shop"))
-        version.batcher = Batcher("shop.tiny", self.lane, SPEC.batch)
-        self.admission = version.admission = Admission("shop.tiny", max_requests=999, max_bytes=10**9)
+        version.engine = engine(SPEC, self.lane)
+        self.pool = version.engine.pool
         catalog = self.catalog = Catalog()
         catalog.add(version)
         for state in (State.LOADING, State.WARMING, State.AVAILABLE):
@@ -113,7 +112,24 @@ async def test_each_request_gets_its_own_answer_and_half_close_waits_for_all() -
     assert {given: value(answer) for given, answer in s.answers().items()} == {"a": 1, "b": 2, "c": 3}
     assert s.answers()["a"].ok.request_id == "a"
     assert s.seen.codes == ["OK"] * 3
-    assert (s.admission.requests, s.admission.bytes) == (0, 0)
+    assert (s.pool.requests, s.pool.bytes) == (0, 0)
+
+
+async def test_requests_of_a_stream_keep_their_order_whatever_their_deadlines_say() -> None:
+    s = Scene()
+    timeouts = {"a": timedelta(20), "b": timedelta(9), "c": timedelta(5), "d": timedelta(30)}
+    await s.send(*(ask(given, number, timeout=timeouts[given]) for number, given in enumerate(timeouts)))
+    await s.finish(4)
+    assert [float(batch.inputs["x"][0, 0]) for batch in s.lane.started] == [0, 1, 2, 3]
+    s.ended.cancel()
+
+
+async def test_a_more_urgent_request_of_a_stream_may_overtake() -> None:
+    s = Scene()
+    await s.send(ask("a", 0), ask("b", 1), ask("c", 2), ask("d", 3, priority=1))
+    await s.finish(4)
+    assert [float(batch.inputs["x"][0, 0]) for batch in s.lane.started][:2] != [0, 1]
+    s.ended.cancel()
 
 
 async def test_a_stream_without_a_request_ends_at_once() -> None:
@@ -192,7 +208,7 @@ async def test_a_request_cancelled_in_the_turn_it_came_in_is_answered_too() -> N
     for _ in range(8):
         await settle()
     assert s.answers()["a"].error.code == grpc.StatusCode.CANCELLED.value[0]
-    assert s.admission.requests == 0
+    assert s.pool.requests == 0
     s.ended.cancel()
 
 
@@ -204,7 +220,7 @@ async def test_cancelling_the_stream_cancels_what_is_in_it() -> None:
         await settle()
     assert s.ended.cancelled()
     assert s.seen.codes == ["CANCELLED"] * 2
-    assert (s.admission.requests, s.admission.bytes) == (0, 0)
+    assert (s.pool.requests, s.pool.bytes) == (0, 0)
 
 
 async def test_reading_stops_at_the_limit_and_goes_on_when_answers_have_gone_out() -> None:
@@ -317,7 +333,7 @@ async def test_a_broken_transport_ends_the_stream() -> None:
     with pytest.raises(RuntimeError, match="connection lost"):
         await s.ended
     await settle()
-    assert s.admission.requests == 0
+    assert s.pool.requests == 0
 
 
 async def test_a_transport_that_takes_no_answers_ends_the_stream() -> None:
@@ -328,4 +344,4 @@ async def test_a_transport_that_takes_no_answers_ends_the_stream() -> None:
     with pytest.raises(RuntimeError, match="connection lost"):
         await s.ended
     await settle()
-    assert s.admission.requests == 0
+    assert s.pool.requests == 0

@@ -65,9 +65,12 @@ def _of_calls(settings: Settings) -> Iterator[Limit]:
         from mercato_server.telemetry.tracing import FLUSH_SECONDS
 
         yield Limit("flush of spans", FLUSH_SECONDS, "seconds", "spans that wait are lost")
-    yield Limit("requests in flight", settings.max_requests, "requests", "RESOURCE_EXHAUSTED", "max_requests")
-    held = "RESOURCE_EXHAUSTED, unless it is the only request"
+    full, held = "RESOURCE_EXHAUSTED", "RESOURCE_EXHAUSTED, unless it is the only request"
+    yield Limit("requests in flight", settings.max_requests, "requests", full, "max_requests")
     yield Limit("bytes in flight", settings.max_request_bytes, "bytes", held, "max_request_bytes")
+    total, size = settings.max_total_requests, settings.max_total_request_bytes
+    yield Limit("requests of all models", total, "requests", full, "max_total_requests")
+    yield Limit("bytes of all models", size, "bytes", held, "max_total_request_bytes")
 
 
 def _of_streams() -> Iterator[Limit]:
@@ -79,8 +82,10 @@ def _of_streams() -> Iterator[Limit]:
 def _of_requests() -> Iterator[Limit]:
     refused = "INVALID_ARGUMENT"
     yield Limit("request id", request_id.MAX_LENGTH, "characters", refused)
-    yield Limit("priority", prediction.MAX_PRIORITY, "", refused)
-    yield Limit("rows of a request", BatchPolicy().max_rows, "rows", refused, "BatchPolicy.max_rows")
+    yield Limit("priority", prediction.LEAST_PRIORITY, "", refused)
+    policy = BatchPolicy()
+    yield Limit("rows of a request", policy.rows_per_request, "rows", refused, "BatchPolicy.request_rows")
+    yield Limit("rows of a batch", policy.max_rows, "rows", "the others run in further batches", "BatchPolicy.max_rows")
     yield Limit("text", Text().max_bytes, "bytes", f"{refused}, or cut if the field says so", "Text.max_bytes")
     yield Limit("string parameter", Str().max_bytes, "bytes", refused, "Str.max_bytes")
     yield Limit("image size", Image().max_bytes, "bytes", refused, "Image.max_bytes")

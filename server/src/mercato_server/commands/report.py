@@ -45,7 +45,7 @@ class TextReport:
         tables.show(columns, map(_cells, versions), out=self._out)
         for refusal in self._app.catalog.refused:
             self._say(f"refused {refusal.plugin.distribution}: {refusal.code}: {refusal.reason}")
-        available = [version for version in versions if version.batcher is not None]
+        available = [version for version in versions if version.engine is not None]
         if available:
             address = f"{self._host}:{self._app.port}"
             self._say(_CALLS.format(model=available[0].name, example=_example(available[0]), address=address))

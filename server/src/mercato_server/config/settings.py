@@ -103,6 +103,34 @@ class ModelSettings(BaseModel):
     default_deadline: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="Seconds granted to a caller that sets no deadline."
     )
+    default_priority: int | None = Field(
+        None, ge=1, le=9, description="Priority of a request that sets none: 1 is the most urgent, 9 the least."
+    )
+    latency_target: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds that a request is to take: bounds batches under load, and lets them wait to grow.",
+    )
+    cache_bytes: int | None = Field(
+        None, ge=1024, description="Bytes of answers kept by row, for rows that are asked for again."
+    )
+
+
+class CallerSettings(BaseModel):
+    """What one caller gets beside others: `[callers."orders.shop"]`; `[callers."*"]` is everybody who is not named.
+
+    A caller is known by the first name in its certificate, without certificates by its address.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weight: float = Field(
+        1.0, ge=0.001, le=1000, description="Its share of a busy model, beside callers of the same priority."
+    )
+    max_requests: int | None = Field(
+        None, ge=1, description="Its requests in flight, of all models, before it is refused; not given = any number."
+    )
 
 
 class Settings(BaseSettings):
@@ -177,6 +205,12 @@ class Settings(BaseSettings):
     max_request_bytes: int = Field(
         256 * 1024 * 1024, ge=1024, description="Bytes of one model's requests in flight before callers are refused."
     )
+    max_total_requests: int = Field(
+        4096, ge=1, description="Requests of all models in flight before callers are refused."
+    )
+    max_total_request_bytes: int = Field(
+        1024 * 1024 * 1024, ge=1024, description="Bytes of all models' requests in flight before callers are refused."
+    )
     drain_seconds: Finite = Field(30.0, ge=0, description="Longest wait on SIGTERM for requests that were accepted.")
     connection_age: Finite = Field(
         300.0, ge=0, description="Seconds after which a connection is asked to reconnect; 0 = never."
@@ -190,6 +224,7 @@ class Settings(BaseSettings):
     tracing: Literal["off", "otlp"] = Field("off", description="Where spans are sent.")
     plugins: dict[str, dict[str, Any]] = Field({}, description="Settings of plugins, by distribution name.")
     models: dict[str, ModelSettings] = Field({}, description="Overrides of models, by model name.")
+    callers: dict[str, CallerSettings] = Field({}, description="Shares and quotas of callers, by the caller's name.")
 
     @field_validator("listen", "metrics_listen", "probe_listen", "admin_listen")
     @classmethod

@@ -86,7 +86,7 @@ class Operator:
     def drain(self) -> int:
         """Begin to end the server as SIGTERM does; gives the number of requests that are still to be answered."""
         self._stop()
-        return sum(version.admission.requests for version in self._catalog.versions() if version.admission is not None)
+        return sum(version.engine.pool.requests for version in self._catalog.versions() if version.engine is not None)
 
     def workers(self) -> Sequence[WorkerFacts]:
         """Every worker, ordered by plugin. Any thread may ask."""

@@ -7,7 +7,7 @@ from importlib.metadata import version as installed
 from mercato_server.contract.administration import WorkerFacts
 from mercato_server.contract.state import State
 from mercato_server.serving.catalog import Catalog, Version
-from mercato_server.telemetry.facts import Facts, Load, ModelFacts, WorkerSample
+from mercato_server.telemetry.facts import CacheLoad, Facts, Load, ModelFacts, WorkerSample
 
 VERSION = installed("mercato-server")
 STATES = tuple(state.value for state in State)
@@ -72,7 +72,9 @@ def _is_alive(worker: WorkerFacts) -> bool:
 
 
 def _load(version: Version) -> Load | None:
-    batcher, admission = version.batcher, version.admission
-    if batcher is None or admission is None:
+    engine = version.engine
+    if engine is None:
         return None
-    return Load(batcher.tally, batcher.queued(), admission.requests, admission.bytes)
+    cache = None if engine.cache is None else CacheLoad(engine.cache.hits, engine.cache.misses, engine.cache.nbytes)
+    pool, batcher = engine.pool, engine.batcher
+    return Load(batcher.tally, batcher.queued(), pool.requests, pool.bytes, engine.refused.copy(), cache)

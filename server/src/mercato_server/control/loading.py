@@ -16,9 +16,9 @@ from mercato_server.export.launch import export_model
 from mercato_server.export.request import ExportRequest, Progress
 from mercato_server.export.tools import tools_installed, usable
 from mercato_server.plugins.daemon import in_daemon_thread
-from mercato_server.serving.admission import Admission
-from mercato_server.serving.batcher import Batcher
+from mercato_server.serving.admission import Callers, Pool
 from mercato_server.serving.catalog import Version
+from mercato_server.serving.engine import Engine
 from mercato_server.store import Store
 
 log = logging.getLogger("mercato.control")
@@ -33,12 +33,19 @@ ResourcesOf = Callable[[str], Resources]
 
 
 class Loader:
-    """One export at a time; loads are side by side but for those in one process."""
+    """One export at a time; loads are side by side but for those in one process.
 
-    def __init__(self, store: Store, resources_of: ResourcesOf, memory: MemoryBudget) -> None:
+    `process` counts the requests of all models, `callers` those of each caller.
+    """
+
+    def __init__(
+        self, store: Store, resources_of: ResourcesOf, memory: MemoryBudget, process: Pool, callers: Callers
+    ) -> None:
         self._store = store
         self._resources_of = resources_of
         self._memory = memory
+        self._process = process
+        self._callers = callers
         self._exports = asyncio.Lock()
         self.exports_failed = 0
 
@@ -54,13 +61,12 @@ class Loader:
         move(version, State.LOADING, "")
         policy = resources.policy(artifact.spec)
         version.digest, version.certificate, seat.artifact = artifact.digest, artifact.certificate, artifact
-        # Requests are weighed by the joint bound; `max_rows` stays what callers may send.
-        version.spec = replace(artifact.spec, batch=replace(policy, max_rows=artifact.spec.batch.max_rows))
+        # What callers may send stays what the plugin declares.
+        version.spec = replace(artifact.spec, batch=replace(policy, request_rows=artifact.spec.batch.rows_per_request))
         lane = await self._placed(post, seat, artifact, resources, move)
         version.default_deadline = resources.default_deadline
-        version.batcher = Batcher(version.name, lane, policy)
-        version.admission = Admission(
-            version.name, max_requests=resources.max_requests, max_bytes=resources.max_request_bytes
+        version.engine = Engine(
+            version.name, artifact.digest, lane, policy, resources.bounds, self._process, self._callers
         )
 
     async def load_again(self, post: Post, seat: Seat, move: Move) -> bool:
@@ -68,13 +74,13 @@ class Loader:
 
         False when the host has ended before its turn came. Raises StartupError; nothing of it is loaded then.
         """
-        assert seat.artifact is not None and seat.placement is not None and seat.version.batcher is not None
+        assert seat.artifact is not None and seat.placement is not None and seat.version.engine is not None
         await in_daemon_thread(self._store.check_unchanged, seat.artifact)
         async with post.loading:
             if post.has_ended:
                 return False
             lane = await self._opened(post, seat, seat.placement, move)
-        seat.version.batcher.attach(lane)
+        seat.version.engine.batcher.attach(lane)
         return True
 
     def release(self, seat: Seat) -> None:

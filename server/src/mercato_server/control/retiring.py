@@ -47,14 +47,14 @@ class Retirement:
 
     async def finished(self, version: Version, seconds: float) -> bool:
         """Whether everything accepted was answered in time; what was not is given up."""
-        assert version.batcher is not None
-        work = asyncio.get_running_loop().create_task(version.batcher.finished())
+        assert version.engine is not None
+        work = asyncio.get_running_loop().create_task(version.engine.batcher.finished())
         if await self._in_time(work, seconds):
             return True
         work.cancel()
         when = "when the server was told to hurry" if self.hurry.is_set() else f"after {seconds:g} s of draining"
         log.error("model %s was still busy %s; its requests were given up", version.name, when, extra=version.named)
-        version.batcher.abandon(version.status.reason)
+        version.engine.batcher.abandon(version.status.reason)
         return False
 
     async def undo(self, post: Post) -> None:

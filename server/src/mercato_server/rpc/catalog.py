@@ -86,7 +86,8 @@ def _version(version: Version) -> catalog_pb2.ModelVersion:
         signature=signature_message(version.spec, version.fingerprint),
         certificate=_certificate(version.certificate) if version.certificate else None,
         providers=version.providers,
-        max_rows=version.spec.batch.max_rows,
+        max_rows=version.spec.batch.rows_per_request,
+        batch_rows=version.spec.batch.max_rows,
         memory_bytes=version.nbytes,
     )
 

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mercato.v1 import tensor_pb2
-from mercato_plugin import Field, Label, ModelSpec, Tensor
-from mercato_plugin.fields import FLOATING
+from mercato_plugin import Field, Int, Label, ModelSpec, Tensor
+from mercato_plugin.fields import BATCH, FLOATING
 from mercato_server.contract.batch import Array
-from mercato_server.contract.fields import numpy_dtype
+from mercato_server.contract.fields import answer_fields, numpy_dtype, shared_row
 from mercato_server.errors import InvalidRequest, Violation
 from mercato_server.rpc.items import decode_items, encode_items
 
@@ -54,26 +54,29 @@ class FieldCodec:
         self.name = name
         self.item = item
         self.dtype = WIRE[item.dtype_name]
-        self._axes: tuple[Any, ...] = item.row_axes if item.shared else (max_rows, *item.row_axes)
+        self._axes = _axes(item, max_rows)
         self._checks = _value_checks(item)
         self._numpy = NUMPY.get(item.dtype_name)
         self._ragged = isinstance(item, Tensor) and item.ragged
 
     def decode(self, tensor: tensor_pb2.Tensor) -> tuple[Array, Lengths | None, int]:
-        """The array, the row lengths of a ragged field, and how many rows were cut. Raises Bad."""
+        """The array, the row lengths of a ragged field (of a shared one its own), and how many rows were cut.
+
+        Raises Bad.
+        """
         if tensor.dtype != self.dtype:
             raise Bad(f"got dtype {_shown(tensor.dtype)}, expected {self.item.dtype_name}")
         shape = tuple(tensor.shape)
         self._check_shape(shape)
-        if not self._ragged and tensor.row_lengths:
-            raise Bad("row_lengths are for ragged inputs only")
+        if tensor.row_lengths and (self.item.shared or not self._ragged):
+            raise Bad("row_lengths are for inputs of ragged rows only")
         if self._numpy is None:
             array, truncated = decode_items(self.item, tensor, shape, Bad)
             return array, None, truncated
-        if self._ragged:
-            array, lengths = self._decode_ragged(tensor, shape)
-            return array, lengths, 0
-        return self._decode_numbers(tensor, shape), None, 0
+        if not self._ragged:
+            return self._decode_numbers(tensor, shape), None, 0
+        array, lengths = (self._decode_shared if self.item.shared else self._decode_ragged)(tensor, shape)
+        return array, lengths, 0
 
     def encode(self, array: Array) -> tensor_pb2.Tensor:
         """The wire form of an output; one copy."""
@@ -84,16 +87,12 @@ class FieldCodec:
     def _check_shape(self, shape: tuple[int, ...]) -> None:
         if len(shape) != len(self._axes):
             raise Bad(f"got rank {len(shape)}, expected {len(self._axes)}: {self._wanted()}")
-        for position, (size, axis) in enumerate(zip(shape, self._axes, strict=True)):
-            is_rows = position == 0 and not self.item.shared
-            largest = axis if isinstance(axis, int) else axis.max
-            if not 1 <= size <= largest or (isinstance(axis, int) and not is_rows and size != axis):
+        for size, (_, least, most) in zip(shape, self._axes, strict=True):
+            if not least <= size <= most:
                 raise Bad(f"got shape {list(shape)}, expected {self._wanted()}")
 
     def _wanted(self) -> str:
-        parts = [str(axis) if isinstance(axis, int) else f"{axis.name} (1 to {axis.max})" for axis in self._axes]
-        if not self.item.shared:
-            parts[0] = f"batch (1 to {self._axes[0]})"
+        parts = [f"{name} ({least} to {most})" if name else str(most) for name, least, most in self._axes]
         return f"[{', '.join(parts)}]"
 
     def _decode_numbers(self, tensor: tensor_pb2.Tensor, shape: tuple[int, ...]) -> Array:
@@ -112,6 +111,10 @@ class FieldCodec:
             raise Bad("got bytes other than 0 and 1 in a bool tensor")
         return np.frombuffer(data, self._numpy)
 
+    def _decode_shared(self, tensor: tensor_pb2.Tensor, shape: tuple[int, ...]) -> tuple[Array, Lengths]:
+        assert isinstance(self.item, Tensor)
+        return shared_row(self.item, self._decode_numbers(tensor, shape)), np.array(shape[:1], np.int64)
+
     def _decode_ragged(self, tensor: tensor_pb2.Tensor, shape: tuple[int, ...]) -> tuple[Array, Lengths]:
         lengths = np.fromiter(tensor.row_lengths, np.int64) if tensor.row_lengths else np.full(shape[0], shape[1])
         if len(lengths) != shape[0] or lengths.min() < 0 or lengths.max() != shape[1]:
@@ -125,6 +128,17 @@ class FieldCodec:
         padded = np.full(shape, self.item.pad, values.dtype)
         padded[np.arange(shape[1]) < lengths[:, None]] = values
         return padded, lengths
+
+
+def _axes(item: Field, max_rows: int) -> list[tuple[str, int, int]]:
+    """Name, least and largest size of every axis; a fixed one has no name. A shared ragged value may be empty."""
+    row: tuple[Any, ...] = item.row_axes
+    axes = [("", axis, axis) if isinstance(axis, int) else (axis.name, 1, axis.max) for axis in row]
+    if not item.shared:
+        return [(BATCH, 1, max_rows), *axes]
+    if isinstance(item, Tensor) and item.ragged:
+        axes[0] = (axes[0][0], 0, axes[0][2])
+    return axes
 
 
 def _check_padding(padded: int, sent: int) -> None:
@@ -167,12 +181,14 @@ class SignatureCodec:
 
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec
-        self.inputs = {name: FieldCodec(name, item, spec.batch.max_rows) for name, item in spec.inputs.items()}
-        self.outputs = {name: FieldCodec(name, item, spec.batch.max_rows) for name, item in spec.outputs.items()}
+        rows, answered = spec.batch.rows_per_request, answer_fields(spec)
+        self.inputs = {name: FieldCodec(name, item, rows) for name, item in spec.inputs.items()}
+        self.outputs = {name: FieldCodec(name, item, rows) for name, item in answered.items()}
         self._required = frozenset(name for name, item in spec.inputs.items() if not item.optional)
         self._named_axes = _shared_axis_names(spec)
         self.free_inputs = _free_inputs(spec)
-        self._answer_row_bytes = _row_bytes(spec.outputs.values())
+        self._answer_rows = min(rows, _most_ranked(spec) or rows)
+        self._answer_row_bytes = _row_bytes(answered.values())
 
     def decode(self, tensors: Sequence[tensor_pb2.NamedTensor]) -> "Decoded":
         """Every input decoded and checked.
@@ -197,11 +213,15 @@ class SignatureCodec:
         names = tuple(wanted) or self.outputs
         return [tensor_pb2.NamedTensor(name=n, tensor=self.outputs[n].encode(outputs[n])) for n in names]
 
-    def answer_bytes(self, rows: int) -> int | None:
-        """Most bytes that the outputs of so many rows can take; None when an output has no bound of its own."""
+    def answer_bytes(self, rows: int, k: int | None = None) -> int | None:
+        """Most bytes that the outputs of so many rows can take; None when an output has no bound of its own.
+
+        Of ranked rows at most `k` are answered, the largest that the signature allows when it is not given.
+        """
         if self._answer_row_bytes is None:
             return None
-        return _HEAD_BYTES + max(1, min(rows, self.spec.batch.max_rows)) * self._answer_row_bytes
+        most = self._answer_rows if k is None else min(k, self._answer_rows)
+        return _HEAD_BYTES + max(1, min(rows, most)) * self._answer_row_bytes
 
     def check_wanted(self, names: Sequence[str]) -> None:
         """Refuse unknown and repeated output names. Raises InvalidRequest."""
@@ -242,6 +262,14 @@ class SignatureCodec:
                 faults.append(Violation(f"inputs.{name}", text))
         decoded.rows = sizes.get("batch", 1)
         return faults
+
+
+def _most_ranked(spec: ModelSpec) -> int | None:
+    """The most rows that a caller may have answered of those that are ranked; None where nothing bounds them."""
+    if spec.top_k is None:
+        return None
+    k = spec.parameters[spec.top_k.k]
+    return k.high if isinstance(k, Int) else None
 
 
 def _row_bytes(outputs: Iterable[Field]) -> int | None:

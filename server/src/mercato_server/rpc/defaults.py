@@ -14,7 +14,7 @@ Mask = npt.NDArray[np.bool_]
 def fill_absent(spec: ModelSpec, decoded: Decoded) -> tuple[dict[str, Array], dict[str, Mask]]:
     """Every input of the signature with `rows` as its first axis, and the row mask of each optional one.
 
-    An absent ragged input gets lengths of 0, which are entered in `decoded`.
+    The row lengths of ragged inputs that are absent, 0, or shared are entered in `decoded`.
     """
     inputs: dict[str, Array] = {}
     present: dict[str, Mask] = {}
@@ -22,9 +22,9 @@ def fill_absent(spec: ModelSpec, decoded: Decoded) -> tuple[dict[str, Array], di
         array = decoded.arrays.get(name)
         if item.optional:
             present[name] = np.full(decoded.rows, array is not None)
-        if array is None and isinstance(item, Tensor) and item.ragged:
-            decoded.lengths[name] = np.zeros(decoded.rows, np.int64)
         if array is None or item.shared:
+            if isinstance(item, Tensor) and item.ragged:
+                decoded.lengths[name] = np.full(decoded.rows, decoded.lengths.get(name, 0), np.int64)
             row = default_row(item) if array is None else array
             array = np.broadcast_to(row, (decoded.rows, *row.shape))
         inputs[name] = array

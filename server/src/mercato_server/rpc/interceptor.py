@@ -6,8 +6,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NoReturn, TypeAlias, TypeVar
+from urllib.parse import unquote
 
 import grpc
 import grpc.aio
@@ -39,6 +40,13 @@ MALFORMED = object()
 def nobody(context: Context) -> tuple[str, ...]:
     """The principals where callers show no certificate."""
     return ()
+
+
+@lru_cache(maxsize=4096)
+def host_of(peer: str) -> str:
+    """The host of a peer as gRPC names it: one that opens many connections is still one caller."""
+    kind, _, rest = peer.partition(":")
+    return unquote(rest.rpartition(":")[0]).strip("[]") if kind in ("ipv4", "ipv6") else peer
 
 
 class Guard:
@@ -160,7 +168,8 @@ class Guard:
             started=now,
             deadline=now + (self._default_deadline if remaining is None else remaining),
             bounded=remaining is not None,
-            principals=self._principals_of(context),
+            principals=(principals := self._principals_of(context)),
+            caller=principals[0] if principals else host_of(context.peer()),
         )
 
 

@@ -56,7 +56,7 @@ def _finished(call: Call, code: str) -> Finished:
     number: int = grpc.StatusCode[code].value[0]
     started = round(call.started * 1e9)
     receipt = call.receipt
-    if receipt is None:
+    if receipt is None or not receipt.batches:  # nothing was run for it
         return Finished(call.method, call.metadata, started, code, number, call.request_id, call.model, call.version)
     phases = (
         ("queue", receipt.queue_ns),

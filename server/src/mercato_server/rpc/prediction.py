@@ -2,13 +2,14 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 
 from mercato.v1 import prediction_pb2
-from mercato_plugin import Image, ModelSpec, Text
+from mercato_plugin import ModelSpec
 from mercato_server.contract.call import Call
 from mercato_server.contract.receipt import Receipt
 from mercato_server.errors import DeadlineExpired, InvalidRequest, SchemaChanged
@@ -17,15 +18,19 @@ from mercato_server.rpc.access import Access
 from mercato_server.rpc.codec import Decoded, SignatureCodec
 from mercato_server.rpc.defaults import fill_absent
 from mercato_server.rpc.gathering import Gathering
-from mercato_server.rpc.images import pixels
 from mercato_server.rpc.parameters import decode_parameters
+from mercato_server.rpc.weight import weigh
 from mercato_server.rpc.wire import PREDICT, check_field_count
 from mercato_server.serving.catalog import Catalog, Version
+from mercato_server.serving.ranking import best
 from mercato_server.serving.request import Answer, Request
 
-MAX_PRIORITY = 255
+LEAST_PRIORITY = 9
 # Seconds; a caller may ask for centuries, which no timer of the event loop takes.
 LONGEST_TIMER = 1e6
+
+Order = dict[tuple[str, int, int], float]
+"""The latest deadline of one stream so far, by model, version and priority: no request overtakes an earlier one."""
 
 
 class Prediction:
@@ -55,10 +60,12 @@ class Prediction:
         finally:
             self.gathering.leave()
 
-    def submit(self, message: prediction_pb2.PredictRequest, call: Call, frame_bytes: int = 0) -> "Pending":
+    def submit(
+        self, message: prediction_pb2.PredictRequest, call: Call, frame_bytes: int = 0, order: Order | None = None
+    ) -> "Pending":
         """Queue a request; the answer comes in the future of what is returned. Raises a RequestError.
 
-        `frame_bytes` of an answer's message are taken already.
+        `frame_bytes` of an answer's message are taken already, `order` is that of the request's stream.
         """
         call.request_id = request_id.settled(message.request_id or call.metadata.get("x-request-id", ""))
         self._access.check_model(call, message.model.name)
@@ -68,7 +75,9 @@ class Prediction:
         if version.default_deadline is not None and not call.bounded:
             call.deadline = call.started + version.default_deadline
         codec = self._codec(version)
-        request = _request(message, codec, call)
+        request = _request(message, version, codec, call)
+        if order is not None:
+            _keep(order, request, version)
         return Pending(message, request, call, version, codec, self._max_bytes - frame_bytes)
 
     def known(self, message: prediction_pb2.PredictRequest) -> str:
@@ -80,7 +89,7 @@ class Prediction:
         sizes = [
             self._codec(version).answer_bytes(_claimed_rows(message))
             for version in self._catalog.models.get(message.model.name, {}).values()
-            if version.batcher is not None  # loading settles the signature, and no other version answers
+            if version.engine is not None  # loading settles the signature, and no other version answers
         ]
         known = [self._max_bytes if size is None else size for size in sizes]
         return min(max(known, default=0), self._max_bytes)
@@ -109,9 +118,9 @@ class Prediction:
 
 
 class Pending:
-    """One accepted request: it has its permit and stands in the queue until `close`. Raises Overloaded."""
+    """One accepted request: it has its permit until `close`. Raises what `Engine.submit` raises."""
 
-    __slots__ = ("_call", "_codec", "_max_bytes", "_message", "_nbytes", "_timer", "_version", "future")
+    __slots__ = ("_call", "_codec", "_max_bytes", "_message", "_request", "_timer", "_version", "future")
 
     def __init__(
         self,
@@ -122,20 +131,21 @@ class Pending:
         codec: SignatureCodec,
         max_bytes: int,
     ) -> None:
-        assert version.admission is not None and version.batcher is not None
-        version.admission.take(request.nbytes, version.batcher.drain_seconds)
+        assert version.engine is not None
         self._message = message
         self._call = call
         self._version = version
         self._codec = codec
         self._max_bytes = max_bytes
-        self._nbytes = request.nbytes
-        self.future = version.batcher.submit(request)
+        self._request = request
+        self.future = version.engine.submit(request)
         self._timer = self._deadline(request.deadline)
 
     def encode(self, answer: Answer) -> bytes:
         """The answer as an encoded PredictResponse. Raises InvalidRequest for one that no message can hold."""
         self._call.receipt = answer.receipt
+        if top_k := self._version.spec.top_k:
+            answer = answer._replace(outputs=best(answer.outputs, top_k, self._request.k))
         encoded = _response(self._message, self._version, self._codec, answer, self._call.request_id)
         if len(encoded) > self._max_bytes:
             text = f"the answer takes {len(encoded)} bytes, expected at most {self._max_bytes}"
@@ -145,12 +155,12 @@ class Pending:
 
     def close(self) -> None:
         """Give the permit back; what has not been run is not run any more."""
-        assert self._version.admission is not None
         if not self.future.cancel() and not self.future.cancelled():
             self.future.exception()  # asked for here, since nobody may ask for it any more
         if self._timer is not None:
             self._timer.cancel()
-        self._version.admission.give_back(self._nbytes)
+        assert self._request.permit is not None
+        self._request.permit.release()
 
     def _deadline(self, deadline: float) -> asyncio.TimerHandle | None:
         if self._call.bounded and deadline >= self._call.deadline:
@@ -184,27 +194,47 @@ def _check_schema(fingerprint: str, version: Version) -> None:
         )
 
 
-def _request(message: prediction_pb2.PredictRequest, codec: SignatureCodec, call: Call) -> Request:
+def _keep(order: Order, request: Request, version: Version) -> None:
+    """Have a request of a stream stand behind the earlier ones that it could overtake with its deadline."""
+    key = version.name, version.number, request.priority
+    request.urgency = order[key] = max(request.urgency, order.get(key, request.urgency))
+
+
+def _request(message: prediction_pb2.PredictRequest, version: Version, codec: SignatureCodec, call: Call) -> Request:
+    assert version.engine is not None
     spec = codec.spec
-    if message.priority > MAX_PRIORITY:
-        raise InvalidRequest.of("priority", f"got {message.priority}, expected 0 to {MAX_PRIORITY}", model=spec.name)
+    if message.priority > LEAST_PRIORITY:
+        raise InvalidRequest.of("priority", f"got {message.priority}, expected 0 to {LEAST_PRIORITY}", model=spec.name)
     codec.check_wanted(message.outputs)
     parameters = decode_parameters(spec, message.parameters) if spec.parameters or message.parameters else {}
+    k = parameters.pop(spec.top_k.k) if spec.top_k else 0  # of no concern to the batch
     decoded = codec.decode(message.inputs)
     inputs, present = fill_absent(spec, decoded)
+    cost, costs = weigh(spec, decoded)
     return Request(
         inputs=inputs,
         rows=decoded.rows,
         deadline=_deadline(message, call, spec.name),
         group=_group(codec, decoded, parameters),
-        cost=_cost(spec, decoded) if spec.batch.max_cost else 0,
+        cost=cost,
         nbytes=_held(decoded, call.request),
-        priority=message.priority,
+        priority=message.priority or version.engine.priority,
         parameters=parameters,
         lengths=decoded.lengths,
         present=present,
         truncations=decoded.truncations,
+        costs=costs,
+        caller=call.caller,
+        outputs=_computed(spec, message.outputs),
+        k=k,
     )
+
+
+def _computed(spec: ModelSpec, wanted: Sequence[str]) -> tuple[str, ...]:
+    """The model's own outputs that an answer with the wanted ones is made of; none stands for all."""
+    if not wanted or spec.top_k is None:
+        return tuple(wanted)
+    return tuple({*wanted, spec.top_k.by} - {spec.top_k.index})
 
 
 def _deadline(message: prediction_pb2.PredictRequest, call: Call, model: str) -> float:
@@ -245,31 +275,19 @@ def _held(decoded: Decoded, sent: bytes) -> int:
     return max(len(sent), sum(array.nbytes for array in decoded.arrays.values()))
 
 
-def _cost(spec: ModelSpec, decoded: Decoded) -> int:
-    """Text weighs its UTF-8 bytes, an image its pixels, anything else its elements."""
-    total = 0
-    for name, array in decoded.arrays.items():
-        item = spec.inputs[name]
-        if isinstance(item, Text):
-            total += sum(len(text.encode()) for text in array.ravel())
-        else:
-            total += sum(map(pixels, array.ravel())) if isinstance(item, Image) else array.size
-    return total
-
-
 def _response(
     message: prediction_pb2.PredictRequest, version: Version, codec: SignatureCodec, answer: Answer, answered_id: str
 ) -> bytes:
     response = prediction_pb2.PredictResponse(
         model=prediction_pb2.ServedModel(name=version.name, version=version.number, digest=version.digest),
         outputs=codec.encode(answer.outputs, message.outputs),
-        receipt=_receipt(answer.receipt) if message.want_receipt else None,
+        receipt=_receipt(answer.receipt, version.digest) if message.want_receipt else None,
         request_id=answered_id,
     )
     return response.SerializeToString()
 
 
-def _receipt(receipt: Receipt) -> prediction_pb2.Receipt:
+def _receipt(receipt: Receipt, digest: str) -> prediction_pb2.Receipt:
     return prediction_pb2.Receipt(
         queue_ns=receipt.queue_ns,
         pre_ns=receipt.pre_ns,
@@ -279,5 +297,9 @@ def _receipt(receipt: Receipt) -> prediction_pb2.Receipt:
         padding=receipt.padding,
         release_reason=prediction_pb2.ReleaseReason.Value(f"RELEASE_REASON_{receipt.release_reason.value}"),
         provider=receipt.provider,
+        cache=prediction_pb2.CacheOutcome.Value(f"CACHE_OUTCOME_{receipt.cache.value}"),
         truncations=[prediction_pb2.Truncation(input=n, rows=r) for n, r in receipt.truncations.items()],
+        batches=receipt.batches,
+        cached_rows=receipt.cached_rows,
+        digest=digest,
     )

@@ -1,6 +1,7 @@
 """A signature as its wire message."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from mercato.v1 import catalog_pb2, prediction_pb2, tensor_pb2
 from mercato_plugin import Axis, Bool, Choice, Field, Float, Image, Int, Label, ModelSpec, Parameter, Str, Tensor, Text
 from mercato_plugin.fields import BATCH, AxisSpec
-from mercato_server.contract.fields import default_row
+from mercato_server.contract.fields import answer_fields, default_row
 from mercato_server.rpc.codec import WIRE, FieldCodec
 
 _OVERFLOW = {"refuse": catalog_pb2.OVERFLOW_REFUSE, "truncate": catalog_pb2.OVERFLOW_TRUNCATE}
@@ -24,10 +25,11 @@ _TYPES = {
 def signature_message(spec: ModelSpec, fingerprint: str) -> catalog_pb2.Signature:
     """What a caller sees of a model."""
     return catalog_pb2.Signature(
-        inputs=_fields(spec.inputs, spec.batch.max_rows),
-        outputs=_fields(spec.outputs, spec.batch.max_rows),
+        inputs=_fields(spec.inputs, spec.batch.rows_per_request),
+        outputs=_fields(answer_fields(spec), spec.batch.rows_per_request),
         parameters=[_parameter(name, parameter) for name, parameter in spec.parameters.items()],
         fingerprint=fingerprint,
+        top_k=catalog_pb2.TopK(**asdict(spec.top_k)) if spec.top_k else None,
     )
 
 

@@ -31,6 +31,8 @@ CODES: dict[type[errors.RequestError], grpc.StatusCode] = {
     errors.ModelFailed: grpc.StatusCode.FAILED_PRECONDITION,
     errors.SchemaChanged: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.QuotaExceeded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.DeadlineUnreachable: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.DeadlineExpired: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.Draining: grpc.StatusCode.UNAVAILABLE,
     errors.WorkerCrashed: grpc.StatusCode.UNAVAILABLE,
@@ -53,7 +55,7 @@ def to_status(error: Exception, request_id: str, model: str = "") -> tuple[grpc.
     known, status = _known(error, request_id, model)
     metadata: list[tuple[str, str | bytes]] = [(DETAILS_KEY, status.SerializeToString())]
     if isinstance(known, errors.Overloaded):
-        metadata.append((PUSHBACK_KEY, str(_milliseconds(known.retry_after))))
+        metadata.append((PUSHBACK_KEY, _pushback(known)))
     if isinstance(known, errors.WorkerCrashed) and known.may_have_run:
         metadata.append((PUSHBACK_KEY, _NEVER))
     if request_id:
@@ -127,8 +129,12 @@ def _cut(text: str, size: int) -> str:
     return text.encode(errors="replace")[:size].decode(errors="ignore")
 
 
-def _milliseconds(retry_after: float | None) -> int:
-    return int(_NEVER) if retry_after is None else max(1, round(retry_after * 1000))
+def _pushback(error: errors.Overloaded) -> str:
+    return _NEVER if error.is_final or error.retry_after is None else str(_milliseconds(error.retry_after))
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
 
 
 def _packed(

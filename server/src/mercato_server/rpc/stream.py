@@ -12,7 +12,7 @@ from mercato_server.contract.call import Call, StreamCall
 from mercato_server.errors import Cancelled, Draining, InvalidRequest
 from mercato_server.rpc import request_id
 from mercato_server.rpc.observation import Observation
-from mercato_server.rpc.prediction import Pending, Prediction
+from mercato_server.rpc.prediction import Order, Pending, Prediction
 from mercato_server.rpc.status import to_message
 from mercato_server.rpc.wire import PREDICT_STREAM, check_field_count, embedded, text_at
 from mercato_server.serving.request import Answer
@@ -77,7 +77,9 @@ class PredictStream:
         """One request of a stream: with the stream's own deadline where its caller has set one, else the default."""
         now = time.monotonic()
         deadline = stream.deadline if stream.bounded else now + self._default_deadline
-        return Call(stream.method, b"", stream.metadata, now, deadline, stream.bounded, stream.principals)
+        return Call(
+            stream.method, b"", stream.metadata, now, deadline, stream.bounded, stream.principals, stream.caller
+        )
 
 
 class Exchange:
@@ -87,6 +89,7 @@ class Exchange:
         self._stream = stream
         self._method = method
         self._open: dict[str, Asked] = {}
+        self._order: Order = {}
         self._unsent: asyncio.Queue[tuple[bytes, int]] = asyncio.Queue()
         self._room = asyncio.Event()
         self._in_flight = 0
@@ -187,7 +190,7 @@ class Exchange:
         if asked.is_done:
             return  # taken back before its turn
         try:
-            asked.pending = self._method.prediction.submit(asked.message, asked.call, FRAME_BYTES)
+            asked.pending = self._method.prediction.submit(asked.message, asked.call, FRAME_BYTES, self._order)
         except Exception as error:
             self._fail(asked, error)
         else:

@@ -100,6 +100,15 @@ def _of_batches(loads: Sequence[tuple[ModelFacts, Load]]) -> Iterator[Family]:
     yield _gauge(metrics.QUEUE_DEPTH, [(name, load.queued) for name, load, _ in named])
     yield _gauge(metrics.REQUESTS_IN_FLIGHT, [(name, load.requests) for name, load, _ in named])
     yield _gauge(metrics.BYTES_IN_FLIGHT, [(name, load.bytes) for name, load, _ in named])
+    refused = [((*name, reason), count) for name, load, _ in named for reason, count in load.refused.items()]
+    yield _counter(metrics.REFUSED, refused)
+    caches = [(name, load.cache) for name, load, _ in named if load.cache]
+    yield _counter(
+        metrics.CACHE_ROWS,
+        [((*name, "known"), cache.hits) for name, cache in caches]
+        + [((*name, "unknown"), cache.misses) for name, cache in caches],
+    )
+    yield _gauge(metrics.CACHE_BYTES, [(name, cache.nbytes) for name, cache in caches])
 
 
 def _of_models(facts: Facts) -> Iterator[Family]:

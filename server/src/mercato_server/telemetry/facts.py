@@ -1,19 +1,30 @@
 """What a scrape reads besides the tallies: the state of models and server at that moment."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from mercato_server.telemetry.tally import BatchTally
 
 
 @dataclass(frozen=True)
+class CacheLoad:
+    """What a cache has done: rows that were known, rows that were not, and the bytes that it holds."""
+
+    hits: int
+    misses: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
 class Load:
-    """What one model version that can serve is busy with."""
+    """What one model version that can serve is busy with; `refused` counts requests by reason."""
 
     tally: BatchTally
     queued: int
     requests: int
     bytes: int
+    refused: Mapping[str, int] = field(default_factory=dict)
+    cache: CacheLoad | None = None
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,16 @@ BATCHES_FAILED = Metric("mercato_batches_failed_total", "counter", "Batches that
 QUEUE_DEPTH = Metric("mercato_queue_depth", "gauge", "Requests that wait for a batch.", VERSION)
 REQUESTS_IN_FLIGHT = Metric("mercato_requests_in_flight", "gauge", "Requests that hold a permit.", VERSION)
 BYTES_IN_FLIGHT = Metric("mercato_request_bytes_in_flight", "gauge", "Bytes that requests with a permit hold.", VERSION)
+REFUSED = Metric(
+    "mercato_requests_refused_total", "counter", "Requests that found no room, by reason.", (*VERSION, "reason")
+)
+CACHE_ROWS = Metric(
+    "mercato_cache_rows_total",
+    "counter",
+    "Rows that a cache was asked for, by whether it knew them.",
+    (*VERSION, "outcome"),
+)
+CACHE_BYTES = Metric("mercato_cache_bytes", "gauge", "Bytes of answers that a cache holds.", VERSION)
 MODEL_STATE = Metric("mercato_model_state", "gauge", "1 for the state that holds, else 0.", (*VERSION, "state"))
 MODEL_STATE_SINCE = Metric(
     "mercato_model_state_timestamp_seconds", "gauge", "Unix time since when the state holds.", VERSION
@@ -77,9 +87,9 @@ SERVER_INFO = Metric("mercato_server_info", "gauge", "1, with the server's versi
 
 OWN = (
     REQUESTS, REQUEST_SECONDS, PHASE_SECONDS, BATCH_ROWS, BATCH_PADDING, BATCHES, BATCHES_FAILED, QUEUE_DEPTH,
-    REQUESTS_IN_FLIGHT, BYTES_IN_FLIGHT, MODEL_STATE, MODEL_STATE_SINCE, MODEL_INFO, MODEL_MEMORY, MEMORY_LIMIT,
-    WORKERS, WORKER_MEMORY, WORKER_RESTARTS, PLUGINS_REFUSED, EXPORTS_RUNNING, EXPORTS_FAILED, STREAMS_OPEN,
-    CERTIFICATE_EXPIRY, SERVER_INFO,
+    REQUESTS_IN_FLIGHT, BYTES_IN_FLIGHT, REFUSED, CACHE_ROWS, CACHE_BYTES, MODEL_STATE, MODEL_STATE_SINCE, MODEL_INFO,
+    MODEL_MEMORY, MEMORY_LIMIT, WORKERS, WORKER_MEMORY, WORKER_RESTARTS, PLUGINS_REFUSED, EXPORTS_RUNNING,
+    EXPORTS_FAILED, STREAMS_OPEN, CERTIFICATE_EXPIRY, SERVER_INFO,
 )  # fmt: skip
 
 # Collected by the library, on Linux only.
