@@ -9,7 +9,7 @@ from grpc_health.v1 import health_pb2
 from tests.client.fake import Failure, FakeServer, image, numbers, text
 
 from mercato.v1 import catalog_pb2, prediction_pb2
-from mercato_client import Client, Health, InvalidInput, NotFound, NotReady, StaleSchema, Unavailable
+from mercato_client import Client, Health, InvalidInput, NotFound, NotReady, StaleSchema, TopK, Unavailable
 from mercato_client.errors import DeadlineExceeded
 
 
@@ -56,6 +56,26 @@ def test_the_receipt_is_read(client: Client, server: FakeServer) -> None:
     receipt = client.predict("pricing.linear", {"x": 1.0}, receipt=True).receipt
     assert receipt is not None and (receipt.queue_ns, receipt.batch_rows, receipt.padding) == (5, 3, 0.5)
     assert receipt.release_reason == "JOINED" and receipt.cache == "" and receipt.truncations == {"x": 2}
+
+
+def test_the_receipt_of_an_answer_of_several_origins_is_read(client: Client, server: FakeServer) -> None:
+    server.receipt = prediction_pb2.Receipt(
+        release_reason=prediction_pb2.RELEASE_REASON_BISECTED, cache=prediction_pb2.CACHE_OUTCOME_PARTIAL,
+        batches=2, cached_rows=7, digest="ab12",
+    )  # fmt: skip
+    receipt = client.predict("pricing.linear", {"x": 1.0}, receipt=True).receipt
+    assert receipt is not None and (receipt.release_reason, receipt.cache) == ("BISECTED", "PARTIAL")
+    assert (receipt.batches, receipt.cached_rows, receipt.digest) == (2, 7, "ab12")
+
+
+def test_the_catalogue_tells_rows_and_ranking(client: Client, server: FakeServer) -> None:
+    version = server.offer("shop.rank", numbers("item", "INT64"), numbers("score", "FP32")).versions[0]
+    version.max_rows, version.batch_rows = 1024, 64
+    version.signature.top_k.CopyFrom(catalog_pb2.TopK(by="score", k="k", index="place"))
+    found = client.model("shop.rank").versions[0]
+    assert (found.max_rows, found.batch_rows) == (1024, 64)
+    assert client.signature("shop.rank").top_k == TopK("score", "k", "place")
+    assert client.signature("pricing.linear").top_k is None
 
 
 def test_the_deadline_is_always_set(client: Client, server: FakeServer) -> None:

@@ -28,6 +28,12 @@ def mercato(*arguments: str, width: int = 200) -> Result:
     return CliRunner().invoke(app, list(arguments), prog_name="mercato", env=environment)
 
 
+def table(shown: str) -> dict[str, str]:
+    """Rows of two cells, by the first of them."""
+    lines = (line.strip("│┃ ").split(" │ ") for line in shown.splitlines())
+    return {cells[0].strip(): cells[1].strip() for cells in lines if len(cells) == 2}
+
+
 def predict(server: FakeServer, *arguments: str) -> Result:
     return mercato("predict", *arguments, "--server", server.address)
 
@@ -40,6 +46,25 @@ def test_predict_prints_a_table(server: FakeServer) -> None:
     assert done.exit_code == 0 and done.stderr == ""
     for expected in ("pricing.linear version 1", "float32", "[1, 1]", "[[4.]]", "1.500 ms", "1 rows, 0% padding, IDLE"):
         assert expected in done.stdout
+
+
+def test_a_receipt_tells_batches_cache_and_artifact(server: FakeServer) -> None:
+    server.receipt = prediction_pb2.Receipt(
+        batch_rows=64, batches=3, release_reason=prediction_pb2.RELEASE_REASON_WINDOW, provider="cpu",
+        cache=prediction_pb2.CACHE_OUTCOME_PARTIAL, cached_rows=7, digest="ab12",
+    )  # fmt: skip
+    shown = predict(server, "pricing.linear", "--input", '{"x": 4.0}', "--receipt").stdout
+    assert table(shown)["batch"] == "64 rows, 0% padding, WINDOW"
+    assert {name: table(shown)[name] for name in ("batches", "cache", "digest")} == {
+        "batches": "3", "cache": "PARTIAL, 7 rows", "digest": "ab12",
+    }  # fmt: skip
+
+
+def test_a_receipt_without_a_run_tells_no_batch(server: FakeServer) -> None:
+    server.receipt = prediction_pb2.Receipt(provider="cpu", cache=prediction_pb2.CACHE_OUTCOME_HIT, cached_rows=1)
+    shown = table(predict(server, "pricing.linear", "--input", '{"x": 4.0}', "--receipt").stdout)
+    assert shown["cache"] == "HIT, 1 rows"
+    assert not {"batch", "batches", "digest"} & shown.keys()
 
 
 def test_predict_prints_one_json_document(server: FakeServer) -> None:
@@ -200,12 +225,25 @@ def test_models_shows_one_with_its_signature(server: FakeServer) -> None:
     assert mercato("models", "no.such", "--server", server.address).exit_code == 3
 
 
+def test_models_tells_how_many_rows_and_how_they_are_ranked(server: FakeServer) -> None:
+    version = server.offer("shop.rank", numbers("item", "INT64"), numbers("score", "FP32")).versions[0]
+    version.max_rows, version.batch_rows = 1024, 64
+    version.signature.top_k.CopyFrom(catalog_pb2.TopK(by="score", k="k", index="place"))
+    shown = table(mercato("models", "shop.rank", "--server", server.address).stdout)
+    assert shown["rows"] == "at most 1024 in a request, run in batches of at most 64"
+    assert shown["answer"] == "the best k rows by score, their places in place"
+    version.batch_rows = 1024
+    shown = table(mercato("models", "shop.rank", "--server", server.address).stdout)
+    assert shown["rows"] == "at most 1024 in a request"
+
+
 def test_the_call_to_paste_runs(server: FakeServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8")
     server.offer(
         "shop.everything", numbers("x", "FP32", 2, low=3.0), numbers("high", "INT64", high=-2.0), numbers("on", "BOOL"),
         numbers("vector", "FP32", 384), numbers("brain", "BF16", 16), numbers("user", "FP64", 2, shared=True),
+        numbers("history", "INT64", 3, shared=True, ragged=True),
         text("query"), image("photo"), label("tone", "warm"), numbers("age", "FP32", optional=True),
     )  # fmt: skip
     connection = Connection(server.address, None, None, None)

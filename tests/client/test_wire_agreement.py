@@ -58,6 +58,15 @@ def test_a_shared_input_has_one_value() -> None:
     assert served(Tensor("float32", (), shared=True), encode(shared, 4.0)) == 4.0
 
 
+@pytest.mark.parametrize("value", [[], [7], [1, 2, 3], np.array([4, 5])])
+def test_a_shared_ragged_input_has_one_value_of_any_length(value: Any) -> None:
+    shared = schema.Field("x", "tensor", "int64", (schema.Axis("n", 0, 8),), ragged=True, shared=True)
+    item = Tensor("int64", (Axis("n", max=8),), ragged=True, shared=True)
+    array, lengths, _ = FieldCodec("x", item, max_rows=16).decode(encode(shared, value))
+    assert lengths is not None and lengths.tolist() == [len(value)]
+    assert array[: len(value)].tolist() == list(value)
+
+
 def test_a_row_count_over_the_limit_is_left_to_the_server() -> None:
     with pytest.raises(Bad, match="expected"):
         served(Tensor("float32", ("batch",)), encode(field("float32"), np.zeros(17, np.float32)))

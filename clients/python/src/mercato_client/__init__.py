@@ -29,6 +29,7 @@ from mercato_client.schema import (
     Plugin,
     RefusedPlugin,
     Signature,
+    TopK,
 )
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ __all__ = [
     "Signature",
     "StaleSchema",
     "Stream",
+    "TopK",
     "Unavailable",
     "Violation",
 ]

@@ -19,6 +19,7 @@ from mercato_client.schema import (
     Plugin,
     RefusedPlugin,
     Signature,
+    TopK,
 )
 from mercato_client.tensors import decode, dtype_name
 
@@ -67,6 +68,7 @@ def _version(message: catalog_pb2.ModelVersion) -> ModelVersion:
         providers=tuple(message.providers),
         max_rows=message.max_rows,
         memory_bytes=message.memory_bytes,
+        batch_rows=message.batch_rows,
     )
 
 
@@ -80,7 +82,12 @@ def _signature(message: catalog_pb2.Signature) -> Signature:
         outputs=tuple(map(_field, message.outputs)),
         parameters=tuple(map(_parameter, message.parameters)),
         fingerprint=message.fingerprint,
+        top_k=_top_k(message.top_k) if message.HasField("top_k") else None,
     )
+
+
+def _top_k(message: catalog_pb2.TopK) -> TopK:
+    return TopK(message.by, message.k, message.index)
 
 
 def _field(message: catalog_pb2.Field) -> Field:

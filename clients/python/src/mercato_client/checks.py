@@ -11,6 +11,8 @@ from mercato_client.errors import InvalidInput, Violation
 # gRPC itself waits at most 27,000 hours, and takes much larger numbers for a deadline that has passed.
 MAX_SECONDS = 1e8
 
+LEAST_PRIORITY = 9
+
 _ADDRESS = re.compile(r"(?:(?P<host>[^\s:/\[\]]+)|\[(?P<six>[^\s/\[\]]+)\]):(?P<port>[0-9]{1,5})")
 _SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:", "xds:")
 
@@ -48,10 +50,10 @@ def whole(argument: str, value: object) -> int:
 
 
 def priority(value: object) -> int:
-    """What the message can hold; the server knows its own limit."""
+    """1 is the most urgent, 9 the least; 0 the model's default."""
     number = whole("priority", value)
-    if not 0 <= number < 2**32:
-        raise wrong("priority", f"got {number}, expected 0 to {2**32 - 1}")
+    if not 0 <= number <= LEAST_PRIORITY:
+        raise wrong("priority", f"got {number}, expected 0 to {LEAST_PRIORITY}")
     return number
 
 

@@ -60,7 +60,7 @@ class NotReady(MercatoError):
 
 
 class Overloaded(MercatoError):
-    """No capacity now. `retry_after` is in seconds; None when the server names no time or a retry is useless."""
+    """No capacity now, or not in time for the deadline. `retry_after` is in seconds; None when no time is named."""
 
     def __init__(self, message: str, *, retry_after: float | None = None, reason: str = "") -> None:
         super().__init__(message, reason=reason)

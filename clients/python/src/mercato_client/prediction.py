@@ -21,9 +21,11 @@ class ServedModel:
 class Receipt:
     """The facts of one answer. Times are nanoseconds; pre, compute and post are those of the whole batch.
 
-    `padding` is the share of computed cells that were padding, 0 to 1. `release_reason` is IDLE, JOINED,
-    FULL or ALONE; `cache` HIT, MISS or COALESCED, empty for a model without a cache. `truncations` maps
-    an input to the number of its rows that were cut to the model's limit.
+    `padding` is the share of computed cells that were padding, 0 to 1. `release_reason` is IDLE, JOINED, FULL,
+    BISECTED or WINDOW, empty where nothing was run; `cache` HIT, MISS, COALESCED or PARTIAL, empty for a model without
+    a cache. `truncations` maps an input to the number of its rows that were cut to the model's limit. `batches` counts
+    those in which the request's rows were run: times are then sums, `queue_ns` is the longest wait and `batch_rows` the
+    largest batch. `cached_rows` were not run for this request. `digest` is the SHA-256 of the artifact, hexadecimal.
     """
 
     queue_ns: int
@@ -36,6 +38,9 @@ class Receipt:
     provider: str
     cache: str = ""
     truncations: Mapping[str, int] = field(default_factory=dict)
+    batches: int = 1
+    cached_rows: int = 0
+    digest: str = ""
 
 
 class Prediction(Mapping[str, Array]):
@@ -86,4 +91,7 @@ def _receipt(message: prediction_pb2.Receipt) -> Receipt:
         provider=message.provider,
         cache=enum_name(prediction_pb2.CacheOutcome.Name, message.cache, "CACHE_OUTCOME_"),
         truncations={item.input: item.rows for item in message.truncations},
+        batches=message.batches,
+        cached_rows=message.cached_rows,
+        digest=message.digest,
     )

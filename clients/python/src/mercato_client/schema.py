@@ -64,13 +64,29 @@ class Parameter:
 
 
 @dataclass(frozen=True)
+class TopK:
+    """The rows of a request are candidates: the answer has the best of them by output `by`, largest first.
+
+    `k` names the parameter that says how many at most, `index` the output with their places among the request's rows.
+    """
+
+    by: str
+    k: str
+    index: str
+
+
+@dataclass(frozen=True)
 class Signature:
-    """What a caller sees of a model version. `fingerprint` changes with the signature, not with the weights."""
+    """What a caller sees of a model version. `fingerprint` changes with the signature, not with the weights.
+
+    `top_k` is None where an answer has a row for each row of the request.
+    """
 
     inputs: tuple[Field, ...]
     outputs: tuple[Field, ...]
     parameters: tuple[Parameter, ...]
     fingerprint: str
+    top_k: TopK | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +118,8 @@ class Certificate:
 class ModelVersion:
     """One version: its state with reason and since-when (UTC), and what is known of it so far.
 
-    `memory_bytes` is what loading and warming it were measured to take, 0 until then.
+    A request has at most `max_rows` rows; one of more than `batch_rows` is run in several batches. `memory_bytes` is
+    what loading and warming it were measured to take, 0 until then.
     """
 
     version: int
@@ -115,6 +132,7 @@ class ModelVersion:
     providers: tuple[str, ...]
     max_rows: int
     memory_bytes: int = 0
+    batch_rows: int = 0
 
 
 @dataclass(frozen=True)

@@ -200,6 +200,8 @@ _BY_REASON: dict[str, Callable[[Facts], MercatoError]] = {
     "MODEL_FAILED": _not_ready,
     "SCHEMA_CHANGED": _stale_schema,
     "OVERLOADED": _overloaded,
+    "QUOTA_EXCEEDED": _overloaded,
+    "DEADLINE_UNREACHABLE": _overloaded,
     "DEADLINE_EXPIRED": _deadline_exceeded,
     "DRAINING": _unavailable,
     "WORKER_CRASHED": _unavailable,

@@ -42,7 +42,7 @@ class Predicts(ABC, Generic[PredictionT]):
         values and columns take the model's types; arrays must have them. Texts are str, images bytes or
         `pathlib.Path`; a single item is one row. With neither `version` nor `label` the server chooses.
         `outputs` names the wanted ones, all by default; `timeout` is in seconds, the client's own by default;
-        `priority` 1 is the most urgent.
+        `priority` is 1 for the most urgent to 9 for the least, and 0 is the model's default.
 
         Raises a MercatoError: InvalidInput, NotFound, NotReady, Overloaded, DeadlineExceeded,
         Unavailable, StaleSchema, PermissionDenied or ServerError. On a stream the future raises it.

@@ -29,7 +29,7 @@ def encode(field: Field, value: object, tensor: tensor_pb2.Tensor) -> None:
     if field.dtype not in WIRE:
         raise refusal(field, f"this client does not know {field.dtype}; upgrade mercato-client")
     plain = _plain(field, value)
-    if field.ragged and isinstance(plain, list | tuple):
+    if field.ragged and not field.shared and isinstance(plain, list | tuple):
         return _encode_rows(field, plain, tensor)
     return encode_numbers(_one_row(field, _numbers(field, plain), value), field.dtype, tensor)
 

@@ -23,6 +23,7 @@ def predict(
     tls_key: TlsKey = None,
     tls_server_name: TlsServerName = "",
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.")] = 10.0,
+    priority: Annotated[int | None, typer.Option(help="1 is the most urgent, 9 the least.")] = None,
     receipt: Annotated[bool, typer.Option("--receipt", help="Show where the time went.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -35,6 +36,7 @@ def predict(
             version=version,
             label=label,
             parameters=read_parameters(parameter or (), signature),
+            priority=priority,
             receipt=receipt,
         )
     if as_json:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mercato_client.prediction import Prediction, Receipt
-from mercato_client.schema import Axis, Catalog, Certificate, Field, Model, ModelVersion, Parameter, Signature
+from mercato_client.schema import Axis, Catalog, Certificate, Field, Model, ModelVersion, Parameter, Signature, TopK
 
 
 def show_catalog(catalog: Catalog) -> None:
@@ -80,14 +80,28 @@ def _listed(model: Model, version: ModelVersion) -> tuple[str, ...]:
 
 def _about(model: Model) -> list[tuple[str, str]]:
     labels = ", ".join(f"{label} = {version}" for label, version in model.labels.items())
+    chosen = model.choose()
     facts = (
         ("doc", model.doc),
         ("plugin", f"{model.plugin.distribution} {model.plugin.version}"),
         ("license", model.license),
         ("languages", ", ".join(model.languages)),
         ("labels", labels),
+        ("rows", _rows(chosen) if chosen else ""),
+        ("answer", _ranking(chosen.signature.top_k) if chosen and chosen.signature else ""),
     )
     return [(name, value) for name, value in facts if value]
+
+
+def _rows(version: ModelVersion) -> str:
+    if not version.max_rows:
+        return ""
+    several = f", run in batches of at most {version.batch_rows}" if 0 < version.batch_rows < version.max_rows else ""
+    return f"at most {version.max_rows} in a request{several}"
+
+
+def _ranking(top_k: TopK | None) -> str:
+    return f"the best {top_k.k} rows by {top_k.by}, their places in {top_k.index}" if top_k else ""
 
 
 def _show_signature(signature: Signature) -> None:
@@ -159,7 +173,10 @@ def _values(array: np.ndarray[Any, Any]) -> str:
 def _receipt(receipt: Receipt) -> list[tuple[str, str]]:
     stages = (("queue", receipt.queue_ns), ("pre", receipt.pre_ns), ("compute", receipt.compute_ns))
     facts = [(name, f"{nanoseconds / 1e6:.3f} ms") for name, nanoseconds in (*stages, ("post", receipt.post_ns))]
-    facts.append(("batch", f"{receipt.batch_rows} rows, {receipt.padding:.0%} padding, {receipt.release_reason}"))
+    if receipt.batch_rows:
+        facts.append(("batch", f"{receipt.batch_rows} rows, {receipt.padding:.0%} padding, {receipt.release_reason}"))
+    facts += [("batches", str(receipt.batches))] if receipt.batches > 1 else []
     facts.append(("provider", receipt.provider))
-    facts += [("cache", receipt.cache)] if receipt.cache else []
-    return facts + [(f"{name} cut", f"{rows} rows") for name, rows in receipt.truncations.items()]
+    facts += [("cache", f"{receipt.cache}, {receipt.cached_rows} rows")] if receipt.cache else []
+    facts += [(f"{name} cut", f"{rows} rows") for name, rows in receipt.truncations.items()]
+    return facts + [("digest", receipt.digest)] * bool(receipt.digest)
