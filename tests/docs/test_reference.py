@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import typer
+from pydantic import BaseModel
 from tests.docs.pages import ROOT, read, sections
 
 import mercato_plugin
@@ -22,6 +23,7 @@ from mercato_server.commands import serve
 from mercato_server.commands.limits import limits
 from mercato_server.commands.schema import settings_schema
 from mercato_server.config import Settings
+from mercato_server.config.settings import CallerSettings, ModelSettings
 from mercato_server.rpc.status import CODES, MAX_VIOLATIONS
 
 CODE = re.compile(r"[A-Z]+(_[A-Z]+)*")
@@ -60,6 +62,12 @@ def test_a_setting_has_its_heading_with_meaning_default_environment_and_flag(nam
 def test_there_are_no_other_settings() -> None:
     other = ["Settings", "In an editor", "Settings of plugins"]
     assert list(sections(read(REFERENCE + "settings.md"))) == [*other, *SETTINGS]
+
+
+@pytest.mark.parametrize(("name", "kind"), [("models", ModelSettings), ("callers", CallerSettings)])
+def test_a_table_of_settings_has_a_row_for_each_entry(name: str, kind: type[BaseModel]) -> None:
+    section = sections(read(REFERENCE + "settings.md"))[name]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(kind.model_fields)
 
 
 @pytest.mark.parametrize("page", ["README.md", "README.zh.md"])

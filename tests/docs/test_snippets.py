@@ -10,12 +10,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from tests.docs.conftest import TUTORIAL
+from tests.docs.conftest import SERVING, SHARING, TUTORIAL
 from tests.docs.pages import ROOT, blocks, read
 from tests.server.running import Running
 
 ADDRESS = "localhost:8500"
-PAGES = ("README.md", "docs/how-to/call-from-python.md", TUTORIAL)
+PAGES = ("README.md", "docs/how-to/call-from-python.md", TUTORIAL, SERVING, SHARING)
 
 
 def programs() -> Iterator[tuple[str, str, str]]:
@@ -30,10 +30,11 @@ def programs() -> Iterator[tuple[str, str, str]]:
 
 @pytest.mark.parametrize(("page", "program", "printed"), list(programs()))
 def test_a_program_prints_what_its_page_says(
-    page: str, program: str, printed: str, server: Running, tmp_path: Path
+    page: str, program: str, printed: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     assert program.count(ADDRESS) == 1
-    code = program.replace(ADDRESS, server.address)
+    running: Running = request.getfixturevalue("shared" if page == SHARING else "server")
+    code = program.replace(ADDRESS, running.address)
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert (run.stdout, run.stderr) == (printed, ""), page
 

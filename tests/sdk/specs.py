@@ -22,6 +22,7 @@ from mercato_plugin import (
     Str,
     Tensor,
     Text,
+    TopK,
 )
 from mercato_plugin.fields import NUMERIC
 
@@ -47,10 +48,12 @@ def facts(optional: bool = False) -> st.SearchStrategy[dict[str, Any]]:
 
 @st.composite
 def tensors(draw: st.DrawFn, optional: bool = False) -> Tensor:
+    """What may be optional may be shared too: both are for inputs alone."""
     row = draw(st.lists(sizes, max_size=3))
     ragged = bool(row) and isinstance(row[0], Axis) and draw(st.booleans())
+    shared = optional and draw(st.booleans())
     return Tensor(
-        draw(st.sampled_from(NUMERIC)), ("batch", *row),
+        draw(st.sampled_from(NUMERIC)), row if shared else ("batch", *row), shared=shared,
         finite=draw(st.booleans()), ragged=ragged, pad=draw(numbers), **draw(facts(optional)),
     )  # fmt: skip
 
@@ -100,10 +103,26 @@ def with_tolerance(draw: st.DrawFn, specs: st.SearchStrategy[ModelSpec]) -> Mode
     return replace(spec, tolerance=draw(st.dictionaries(st.sampled_from(list(spec.outputs)), st.floats(0.0, 1.0))))
 
 
+@st.composite
+def with_top_k(draw: st.DrawFn, specs: st.SearchStrategy[ModelSpec]) -> ModelSpec:
+    """Half of them rank their rows; the names are longer than those that are drawn."""
+    spec = draw(specs)
+    if draw(st.booleans()):
+        return spec
+    score = Tensor(draw(st.sampled_from(NUMERIC[1:])), draw(st.sampled_from([("batch",), ("batch", 1)])))
+    return replace(
+        spec,
+        outputs={**spec.outputs, "ranked.score": score},
+        parameters={**spec.parameters, "ranked.k": Int(3, low=1)},
+        top_k=TopK("ranked.score", "ranked.k", "ranked.place"),
+    )
+
+
 graphs = graphs_of_one_ragged_axis()
 policies = st.builds(
     BatchPolicy,
     max_rows=st.integers(1, 99), max_cost=st.none() | st.integers(1, 99), run_rows=st.none() | st.integers(1, 9),
+    request_rows=st.none() | st.integers(99, 9999), run_cells=st.none() | st.integers(1, 9999),
     max_padding=st.sampled_from([0.0, 0.25, 0.5]),
 )  # fmt: skip
 without_tolerance = st.builds(
@@ -121,4 +140,4 @@ without_tolerance = st.builds(
     license=st.text(max_size=9),
     languages=st.lists(st.sampled_from(["en", "zh"]), max_size=2).map(tuple),
 )
-specifications = with_tolerance(without_tolerance)
+specifications = with_tolerance(with_top_k(without_tolerance))

@@ -20,6 +20,7 @@ from mercato_plugin import (
     SpecError,
     Tensor,
     Text,
+    TopK,
 )
 from mercato_plugin.frozen import canonical, freeze, schema_fingerprint, thaw
 
@@ -32,6 +33,9 @@ SPEC = ModelSpec(
     parameters={"k": Int(3, low=1, high=9), "mode": Choice("a", ("a", "b"))},
     graph=GraphSpec(inputs={"x": X}, outputs={"y": Tensor("int64")}),
 )
+
+
+RANKED = replace(SPEC, outputs={"y": Y, "score": Tensor("float32")}, top_k=TopK("score", "k", "place"))
 
 
 @settings(derandomize=True, deadline=None, max_examples=80)
@@ -51,6 +55,9 @@ def test_what_was_frozen_comes_back(spec: ModelSpec) -> None:
         Tensor("bool", optional=True, default=False),
         Tensor("float32", ("batch", 2), optional=True, default=(0.5, 1)),
         Tensor("int64", (3,), shared=True),
+        Tensor("int64", (), shared=True),
+        Tensor("int64", (Axis("length", max=8),), shared=True, ragged=True),
+        Label(("red", "green"), (), shared=True),
         Text(optional=True, default=""),
         Label(("red", "green"), optional=True, default="green"),
     ],
@@ -108,6 +115,7 @@ SEEN = {
     "another parameter": replace(SPEC, parameters={**SPEC.parameters, "fast": Bool()}),
     "another default": replace(SPEC, parameters={**SPEC.parameters, "k": Int(4, low=1, high=9)}),
     "no parameters": replace(SPEC, parameters={}),
+    "a ranking": RANKED,
 }
 PINNED = "1f5ccc5ecb4fb5a27229bf2643e9f25211a6926d2bea39427d061e4407044ab6"
 UNSEEN = {
@@ -118,7 +126,7 @@ UNSEEN = {
     "a licence": replace(SPEC, license="MIT"),
     "languages": replace(SPEC, languages=("en", "zh")),
     "another graph": replace(SPEC, graph=replace(SPEC.graphs["model"], outputs={"y": Tensor("int32")})),
-    "another batch policy": replace(SPEC, batch=BatchPolicy(max_rows=3)),
+    "another batch policy": replace(SPEC, batch=BatchPolicy(max_rows=3, request_rows=9, run_cells=7)),
     "another tolerance": replace(SPEC, tolerance={"y": 0.5}),
     "another opset": replace(SPEC, opset=18),
 }
@@ -127,6 +135,19 @@ UNSEEN = {
 @pytest.mark.parametrize("change", SEEN)
 def test_what_a_caller_sees_changes_the_fingerprint(change: str) -> None:
     assert schema_fingerprint(SEEN[change]) != schema_fingerprint(SPEC)
+
+
+@pytest.mark.parametrize(
+    "top_k", [None, TopK("score", "k", "rank"), TopK("other", "k", "place"), TopK("score", "n", "place")]
+)
+def test_how_answers_are_ranked_changes_the_fingerprint(top_k: TopK | None) -> None:
+    both = replace(
+        RANKED,
+        outputs={**RANKED.outputs, "other": Tensor("float32")},
+        parameters={"k": Int(3, low=1), "n": Int(3, low=1)},
+    )
+
+    assert schema_fingerprint(replace(both, top_k=top_k)) != schema_fingerprint(both)
 
 
 @pytest.mark.parametrize("change", UNSEEN)

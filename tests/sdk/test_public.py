@@ -11,7 +11,7 @@ from mercato_plugin.settings import build_settings
 PUBLIC = """
     API_VERSION BATCH GROUP Axis Batch BatchPolicy Bool BuildContext Built Choice Example Field Float GraphSpec Graphs
     Image Int InvalidInput Label LoadContext Model ModelSpec Parameter Ragged Secret SpecContext SpecError Str Tensor
-    Text hookimpl setting
+    Text TopK hookimpl setting
 """
 
 
