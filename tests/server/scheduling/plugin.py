@@ -1,6 +1,7 @@
 """A plugin whose batches stop where a test wants it to, and fail on a guilty row, and the site where it is served."""
 
 import json
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import Any
 from tests.server.calls import Wire, served
 from tests.server.conftest import Start
 from tests.server.gate import GATE, Gate, install
-from tests.server.running import PATIENCE, Running
+from tests.server.running import MERCATO, PATIENCE, Running, environment
 from tests.server.telemetry.scraping import value
 
 MODEL = "test.shelf"
@@ -46,6 +47,13 @@ class Shelf:
         until = time.monotonic() + PATIENCE
         while value(self.running, "mercato_requests_in_flight") != count:
             assert time.monotonic() < until, f"{count} requests never arrived"
+
+    def administered(self, *command: str) -> Any:
+        """What `mercato admin` prints."""
+        port = self.running.address.rpartition(":")[2]
+        asked: list[str] = [str(MERCATO), "admin", *command, "--port", port, "--json"]
+        env = environment(self.running.home)
+        return json.loads(subprocess.run(asked, env=env, check=True, capture_output=True, timeout=PATIENCE).stdout)
 
 
 @contextmanager

@@ -39,7 +39,7 @@ def values(call: Future) -> list[float]:
     return found
 
 
-def test_a_full_model_refuses_with_the_time_to_come_back_and_health_is_never_refused(
+def test_a_full_model_refuses_with_the_time_to_come_back_and_health_and_admin_are_never_refused(
     start: Start, tmp_path: Path
 ) -> None:
     with shelf(start, tmp_path, model={"max_requests": 3}) as s:
@@ -53,6 +53,7 @@ def test_a_full_model_refuses_with_the_time_to_come_back_and_health_is_never_ref
         assert int(refused.trailing["grpc-retry-pushback-ms"]) >= 10
         assert "has 3 requests in flight, its limit; retry later" in refused.text
         assert s.wire.serving() and s.wire.serving(MODEL)
+        assert s.administered("workers")
         urgent = ask(s.wire, 5.0, priority=1)
         assert codes(waiting[1:]) == ["RESOURCE_EXHAUSTED"]
         s.gate.open("run")

@@ -43,9 +43,11 @@ class House:
         return self.clock.now / 1e9
 
 
-def _released(made: Request, _: object) -> None:
+def _released(made: Request, future: "asyncio.Future[Answer]") -> None:
     assert made.permit is not None
     made.permit.release()
+    if not future.cancelled():
+        future.exception()  # not every test asks for it
 
 
 async def test_the_supply_of_a_model_is_bounded_and_the_drain_is_told() -> None:

@@ -56,11 +56,11 @@ class Engine:
         self._policy = policy
         self._clock = clock
         self._chance = chance
-        self._process = process
         self._callers = callers
         self.digest = digest
         self.priority = bounds.priority
         self.pool = Pool(max_requests=bounds.max_requests, max_bytes=bounds.max_bytes)
+        self._pools = (self.pool, process)
         self.refused: dict[str, int] = {}
         self.batcher = Batcher(model, lane, policy, clock, weight_of=callers.weight, target=bounds.latency_target)
         self.cache = RowCache(model, digest, bounds.cache_bytes, self._run) if bounds.cache_bytes else None
@@ -76,7 +76,7 @@ class Engine:
         if self.cache is None:
             self._check_deadline(request)
         self._make_room(request)
-        request.permit = Permit((self.pool, self._process), self._callers, request.caller, request.nbytes)
+        request.permit = Permit(self._pools, self._callers, request.caller, request.nbytes)
         return self._run_whole(request) if self.cache is None else self.cache.submit(request)
 
     def abandon(self, why: str) -> None:
@@ -112,8 +112,9 @@ class Engine:
 
     def _make_room(self, request: Request) -> None:
         """Have what deserves its place less give it up, if that is enough. Raises Overloaded."""
-        for pool, whose in ((self.pool, f"model {self._model!r}"), (self._process, "the server")):
+        for pool in self._pools:
             if (lack := pool.lacks(request.nbytes)) and not self._displace(pool, request):
+                whose = f"model {self._model!r}" if pool is self.pool else "the server"
                 raise self._refusal(Overloaded, f"{whose} has {lack}; retry later", request)
 
     def _displace(self, pool: Pool, request: Request) -> bool:
