@@ -19,7 +19,7 @@ PYPROJECTS := pyproject.toml $(DISTRIBUTIONS:%=%/pyproject.toml)
 # The tests call the server from Node too, where there is npm.
 NODE := tests/interop/node
 NODE_READY := $(if $(shell command -v npm 2>/dev/null),$(NODE)/node_modules/.ready)
-BENCHMARKS := overhead isolation swap stream client start encoder
+BENCHMARKS := overhead isolation swap stream client start encoder overload lengths priority depth
 
 .PHONY: notice help demo serve test check fix fuzz gen bench dist docs clean $(BENCHMARKS:%=bench-%)
 
@@ -69,6 +69,14 @@ bench-client: ## client CPU per Predict beside a bare generated stub
 bench-start: ## seconds from process start to SERVING, and where they go
 
 bench-encoder: ## texts per second with 16 callers beside in-process onnxruntime
+
+bench-overload: ## goodput, refusals and recovery at up to three times the capacity
+
+bench-lengths: ## padding and texts per second with mixed lengths beside plain padding
+
+bench-priority: ## an urgent caller's p99 beside a flood, with and without priorities
+
+bench-depth: ## CPU per request of the queue at depths 10, 1 000 and 10 000
 
 $(BENCHMARKS:%=bench-%): bench-%: .venv/.ready
 	@$(BIN)/python -m bench.$*

@@ -119,7 +119,7 @@ def same_embeddings(isolated: Sequence[bytes], shared: Sequence[bytes]) -> None:
     """Both sides gave the same embeddings, within what batches of other padding make of them."""
     worst = float(np.abs(encoder.embeddings(isolated) - encoder.embeddings(shared)).max())
     if not worst <= encoder.TOLERANCE:
-        raise RuntimeError(f"the embeddings of the two servers differ by {worst:g}")
+        raise RuntimeError(f"the embeddings of the two sides differ by {worst:g}")
 
 
 if __name__ == "__main__":

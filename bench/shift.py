@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import plugin
+
 DISTRIBUTION = "bench-shift"
 MODEL = "bench.shift"
 
-_MODULE = DISTRIBUTION.replace("-", "_")
 _TEMPLATE = '''
 from pathlib import Path
 
@@ -58,9 +59,4 @@ class Source:
 
     def install(self, folder: Path) -> None:
         """Put it into a folder of PYTHONPATH, in place of any other source."""
-        facts = folder / f"{_MODULE}-1.0.dist-info"
-        facts.mkdir(parents=True, exist_ok=True)
-        (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {DISTRIBUTION}\nVersion: 1.0\n", "utf-8")
-        (facts / "entry_points.txt").write_text(f"[mercato.plugins]\n{_MODULE} = {_MODULE}\n", "utf-8")
-        filled = _TEMPLATE.format(model=MODEL, version=self.version, shift=self.shift)
-        (folder / f"{_MODULE}.py").write_text(filled, "utf-8")
+        plugin.install(folder, DISTRIBUTION, _TEMPLATE.format(model=MODEL, version=self.version, shift=self.shift))

@@ -1,7 +1,6 @@
 """`make bench-swap`: a version swapped for another one under load, its artifact already exported."""
 
 import asyncio
-import os
 import subprocess
 import tempfile
 import time
@@ -14,7 +13,7 @@ from typing import Any
 import grpc.aio
 import numpy as np
 import uvloop
-from bench import frame, servers
+from bench import frame, plugin, servers
 from bench.frame import Case, Figure
 from bench.load import PREDICT, Call, Paced, connection, pace
 from bench.pricing import request, y_of
@@ -82,11 +81,7 @@ async def _swaps(name: str, store: Path | None, sources: tuple[Source, Source], 
 @contextmanager
 def _served(folder: Path, store: Path, sources: Sequence[Source]) -> Iterator[servers.Server]:
     """A server of the first source, with both exported beforehand."""
-    env = {
-        "PYTHONPATH": os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]),
-        "PYTHONDONTWRITEBYTECODE": "1",  # two sources written within a second look the same to a cache
-        "MERCATO_PLUGINS_ALLOW": DISTRIBUTION,
-    }
+    env = plugin.environment(folder, DISTRIBUTION)
     for source in reversed(sources):
         source.install(folder)
         export = [servers.MERCATO, "export", MODEL, "--store", str(store)]
