@@ -1,6 +1,7 @@
 """The composition root: builds the chain, and says in which order it starts and stops."""
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import Callable
@@ -103,6 +104,7 @@ class App:
         if self._settings.strict and (failures := self._failures()):
             raise StartupError("refusing to serve (strict): " + "; ".join(failures))
         self._has_started = True
+        _calm_collector()
         self._announce_server()
 
     async def _listen(self) -> None:
@@ -220,6 +222,16 @@ class App:
                 if name != ANY and name not in models
             ),
         ]
+
+
+def _calm_collector() -> None:
+    """What has been loaded lives as long as the server: the collector of garbage looks at what came later, and rarely.
+
+    With a thousand requests waiting a full collection of everything holds the loop for about 100 ms.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 100)
 
 
 def _catalog(settings: Settings) -> Catalog:

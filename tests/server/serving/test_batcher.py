@@ -213,6 +213,51 @@ async def test_more_urgent_requests_overtake_what_is_bisected() -> None:
     assert started[:4] == [[4, 3], [1], [2], [2]]
 
 
+async def test_what_is_bisected_is_not_forgotten_when_what_was_more_urgent_has_expired() -> None:
+    s = scene()
+    first, second = await s.submit(request(1), request(2))
+    await s.lane.fail(ValueError("bad"))
+    [late] = await s.submit(request(3, priority=1, deadline=1.0))
+    s.clock.advance(1.0)
+    await s.lane.finish()
+    assert s.lane.ids == [2] and isinstance(late.exception(), DeadlineExpired)
+    await s.lane.finish()
+    assert (ids(first.result()), ids(second.result())) == ([1], [2])
+
+
+async def test_what_cannot_be_run_in_time_is_not_run_in_vain() -> None:
+    s = scene(max_rows=1)
+    await s.submit(request(0))
+    s.clock.advance(1.0)
+    await s.lane.finish()
+    await s.submit(request(1), request(4))
+    hopeless, good = await s.submit(request(2, deadline=3.5), request(3, deadline=9.0))
+    s.clock.advance(1.0)
+    await s.lane.finish()
+    s.clock.advance(1.0)
+    await s.lane.finish()
+    text = "the deadline is nearer than a run takes, nothing was run"
+    with pytest.raises(DeadlineExpired, match=text):
+        hopeless.result()
+    s.clock.advance(1.0)
+    await s.lane.finish()
+    assert ids(good.result()) == [3]
+
+
+async def test_a_batch_grows_no_larger_than_its_earliest_deadline_allows() -> None:
+    s = scene()
+    for rows in (1, 2, 4, 1, 2, 4):
+        await s.submit(request(0, rows))
+        s.clock.advance(rows * 0.1)
+        await s.lane.finish()
+    now = s.clock.now / 1e9
+    await s.submit(request(0))
+    await s.submit(request(1, deadline=now + 0.75), *(request(2, deadline=now + 9) for _ in range(20)))
+    s.clock.advance(0.1)
+    await s.lane.finish()
+    assert s.lane.ids[0] == 1 and len(s.lane.ids) == 6
+
+
 async def test_what_is_run_again_spares_the_gone_and_the_late() -> None:
     s = scene()
     bad, gone, late = await s.submit(*(request(id, deadline=id) for id in (1, 2, 3)))

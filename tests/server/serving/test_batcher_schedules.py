@@ -204,7 +204,7 @@ class Schedules(RuleBasedStateMachine):
             return
         if self.scene.lane.dead:
             self.attach()
-        self.submit(1, 0, "a", [12, 12, 12], "x", 3)
+        self.submit(1, 0, "a", [10**6] * 3, "x", 3)
         while self.scene.lane.busy:
             self.complete()
         assert all(ids(caller.future.result()) == [caller.id] for caller in self.callers[-3:])

@@ -24,7 +24,7 @@ def test_before_the_first_run_it_knows_nothing() -> None:
 def test_runs_of_one_weight_tell_a_time_and_no_slope() -> None:
     curve = measured((8, 2.0), (8, 2.0))
     assert (curve.seconds(8), curve.seconds(800), curve.usual) == (2.0, 2.0, 2.0)
-    assert curve.weight(1.0) == inf
+    assert (curve.weight(1.0), curve.weight(2.0)) == (0.0, inf)
 
 
 def test_a_line_is_found() -> None:

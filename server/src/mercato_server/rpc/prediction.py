@@ -201,10 +201,8 @@ def _keep(order: Order, request: Request, version: Version) -> None:
 
 
 def _request(message: prediction_pb2.PredictRequest, version: Version, codec: SignatureCodec, call: Call) -> Request:
-    assert version.engine is not None
     spec = codec.spec
-    if message.priority > LEAST_PRIORITY:
-        raise InvalidRequest.of("priority", f"got {message.priority}, expected 0 to {LEAST_PRIORITY}", model=spec.name)
+    priority = _priority(message, version)
     codec.check_wanted(message.outputs)
     parameters = decode_parameters(spec, message.parameters) if spec.parameters or message.parameters else {}
     k = parameters.pop(spec.top_k.k) if spec.top_k else 0  # of no concern to the batch
@@ -218,7 +216,7 @@ def _request(message: prediction_pb2.PredictRequest, version: Version, codec: Si
         group=_group(codec, decoded, parameters),
         cost=cost,
         nbytes=_held(decoded, call.request),
-        priority=message.priority or version.engine.priority,
+        priority=priority,
         parameters=parameters,
         lengths=decoded.lengths,
         present=present,
@@ -228,6 +226,14 @@ def _request(message: prediction_pb2.PredictRequest, version: Version, codec: Si
         outputs=_computed(spec, message.outputs),
         k=k,
     )
+
+
+def _priority(message: prediction_pb2.PredictRequest, version: Version) -> int:
+    assert version.engine is not None
+    if message.priority > LEAST_PRIORITY:
+        text = f"got {message.priority}, expected 0 to {LEAST_PRIORITY}"
+        raise InvalidRequest.of("priority", text, model=version.name)
+    return message.priority or version.engine.priority
 
 
 def _computed(spec: ModelSpec, wanted: Sequence[str]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import inf
 
 from mercato_plugin import BatchPolicy
 from mercato_server.contract.lane import Lane, NotRun
@@ -23,6 +24,9 @@ _IN_LANE = 2
 
 PROBE_SECONDS = 1.0
 """An estimate that no run has confirmed for so long keeps nobody out of an idle lane."""
+
+RESERVE = 0.2
+"""Share of a request's time that is kept for what estimates leave out, where it has to wait for others."""
 
 CallLater = Callable[[float, Callable[[], None]], asyncio.TimerHandle]
 
@@ -103,9 +107,11 @@ class Batcher:
 
         One whose deadline has passed already is not late but expired, as the queue will find.
         """
-        if not self._curve.runs or (not self._tasks and self._clock() - self._learned > PROBE_SECONDS * 1e9):
+        if not self._knows:
             return False
         left = request.deadline - self._clock() / 1e9
+        if self._tasks:
+            left *= 1 - RESERVE
         if left <= 0 or self._seconds(self._queue.weight + request.weight) <= left:
             return False
         return self._seconds(self._queue.ahead(request) + request.weight) > left
@@ -136,6 +142,16 @@ class Batcher:
     def drain_seconds(self) -> float:
         """Estimated time until what is in the lane and in the queue now has been run; that of a run at least."""
         return max(_SHORTEST_DRAIN, self._curve.usual, self._seconds(self._queue.weight))
+
+    @property
+    def _knows(self) -> bool:
+        """Whether there are estimates, and they are not too old to be believed."""
+        is_old = not self._flights and self._clock() - self._learned > PROBE_SECONDS * 1e9
+        return self._curve.runs > 0 and not is_old
+
+    def _in_time(self, seconds: float) -> float:
+        """The weight of which a run behind what the lane has would be over by then, as far as that is known."""
+        return self._curve.weight(seconds - self._in_lane()) if self._knows else inf
 
     def _seconds(self, weight: float) -> float:
         """Estimated time until so much has been run behind what the lane has."""
@@ -203,7 +219,7 @@ class Batcher:
             return None
         if self._pace.has_target:
             self._queue.most_weight = self._pace.most_weight()
-        entries, is_full = self._queue.take(is_second, self._pace.ride)
+        entries, is_full = self._queue.take(is_second, self._pace.ride, self._in_time)
         if not entries:
             return None
         if self._pace.has_target:

@@ -1,5 +1,7 @@
 """How long a batch takes by its weight: a line through what was measured, in which older runs count less and less."""
 
+from math import inf
+
 _FORGET = 0.95
 _SAME = 1e-4
 """Below this relative variance the weights measured are as good as equal, and tell no slope."""
@@ -43,8 +45,10 @@ class Curve:
         return self._seconds / self._count if self.runs else 0.0
 
     def weight(self, seconds: float) -> float:
-        """The largest weight that is expected to take no longer; infinite where weight costs nothing."""
-        return max(0.0, seconds - self.base) / self.slope if self.slope else float("inf")
+        """The largest weight that is expected to take no longer; where weight costs nothing any or none."""
+        if not self.slope:
+            return inf if seconds >= self.base else 0.0
+        return max(0.0, seconds - self.base) / self.slope
 
     def _is_accident(self, weight: float, seconds: float) -> bool:
         """Whether the run says nothing; one of a weight far beyond what is known is no accident, whatever it takes."""

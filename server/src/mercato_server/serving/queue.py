@@ -4,14 +4,14 @@ A request costs O(log n), n being those that wait; to find which of the callers 
 a look at each caller who waits.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from heapq import heappop, heappush
+from collections.abc import Callable, Iterable, Sequence
+from heapq import heapify, heappop, heappush
 from math import inf
 from weakref import ref
 
 from mercato_plugin import BatchPolicy
-from mercato_server.errors import DeadlineExpired
+from mercato_server.serving.expiry import Expiry
+from mercato_server.serving.halves import Halves
 from mercato_server.serving.lines import QUANTUM, Account, Entry, Group, Level, kept
 from mercato_server.serving.request import GroupKey, Request
 from mercato_server.serving.turns import Turns
@@ -22,8 +22,14 @@ AGED = 0.8
 _COMPACT_ABOVE = 16
 _RECENT = 0.05
 
-Ride = Callable[[float], float]
-"""From the weight of what is most urgent to the weight up to which less urgent rows may ride along."""
+Weights = Callable[[float], float]
+"""From the weight of what is most urgent to the weight up to which less urgent rows may ride along; or from the time
+that is left, in seconds, to the weight of which a run takes no longer."""
+
+
+def any_weight(of: float) -> float:
+    """No bound."""
+    return inf
 
 
 def alike(caller: str) -> float:
@@ -45,7 +51,6 @@ class Queue:
         clock: Callable[[], int],
         weight_of: Callable[[str], float] = alike,
     ) -> None:
-        self._model = model
         self._max_rows = policy.max_rows
         self._max_cost = inf if policy.max_cost is None else policy.max_cost
         self.most_weight = inf
@@ -54,7 +59,8 @@ class Queue:
         self._levels: dict[int, Level] = {}
         self._groups: dict[GroupKey, Group] = {}
         self._turns: Turns[Group] = Turns()
-        self._again: deque[list[Entry]] = deque()
+        self._expiry = Expiry(model)
+        self._again = Halves(self._expiry)
         self._aging: list[tuple[int, int, int, ref[Entry]]] = []  # when who moves up from which level
         self._arrived = 0
         self._row_weight = 1.0
@@ -62,7 +68,7 @@ class Queue:
 
     def __len__(self) -> int:
         """Number of requests; any thread may ask."""
-        return self._count + (sum(1 for _ in self._bisected_entries()) if self._again else 0)
+        return self._count + len(self._again)
 
     def add(self, entry: Entry) -> None:
         """Append a new request."""
@@ -80,10 +86,7 @@ class Queue:
 
     def bisect(self, entries: Sequence[Entry]) -> None:
         """Queue the two halves of a batch that has raised, each to be run as it is, before what is no more urgent."""
-        half = len(entries) // 2
-        for entry in entries:
-            entry.is_bisected = True
-        self._again.extendleft([list(entries[half:]), list(entries[:half])])
+        self._again.cut(entries)
 
     def put_back(self, entries: Sequence[Entry], late: float = 0.0) -> None:
         """Queue members of a batch that was not run again, where they stood.
@@ -91,9 +94,9 @@ class Queue:
         `late`, in seconds of the clock, is the deadline that has passed at the least, whatever the clock says.
         """
         now = max(late, self._now())
-        alive = [entry for entry in entries if self._is_alive(entry, now)]
+        alive = [entry for entry in entries if self._expiry.is_alive(entry, now)]
         if alive and alive[0].is_bisected:
-            self._again.appendleft(alive)
+            self._again.put_back(alive)
             return
         for entry in alive:
             self._enter(entry)
@@ -105,9 +108,7 @@ class Queue:
         for entry in waiting:
             self._leave(entry)
         self._compact()
-        again = [entry for entries in self._again for entry in entries]
-        self._again.clear()
-        return again + waiting
+        return self._again.clear() + waiting
 
     def victim(self, priority: int, caller: str) -> Entry | None:
         """The newest entry that deserves its place less than a request of this priority and caller.
@@ -143,8 +144,7 @@ class Queue:
     @property
     def weight(self) -> int:
         """Of all that waits."""
-        again = sum(entry.request.weight for entry in self._bisected_entries()) if self._again else 0
-        return self._weight + again
+        return self._weight + self._again.weight
 
     def is_more_urgent(self, request: Request) -> bool:
         """Whether a request is of a more urgent level than anything that waits."""
@@ -169,65 +169,64 @@ class Queue:
             return self._clock(), 0.0
         return entry.since, min(group.cost[entry.level] or group.rows[entry.level], self.batch_weight)
 
-    def take(self, only_full: bool, ride: Ride = lambda _: inf) -> tuple[list[Entry], bool]:
+    def take(
+        self, only_full: bool, ride: Weights = any_weight, in_time: Weights = any_weight
+    ) -> tuple[list[Entry], bool]:
         """Take the next batch out: a part of one that has raised first, unless something more urgent waits.
 
         Gives its entries, and whether it reached a limit with more waiting. With `only_full` nothing is taken when
         the batch whose turn it is reaches no limit, so that a group which fills often overtakes no other; what is
-        taken reached one. Less urgent rows ride along up to the weight that `ride` gives.
+        taken reached one. Less urgent rows ride along up to the weight that `ride` gives. A batch becomes no larger
+        than its earliest deadline allows by `in_time`; what cannot be run in time even by itself is told so.
         """
         if not self._count and not self._again:
             return [], False
         self._age()
         now = self._now()
-        if (again := self._bisected(now, only_full)) is not None:
-            return again, False
-        while self._count and (group := self._turns.first()):
-            if only_full and not self._fills(group):
-                break
-            entries, is_full = self._form(group, now, ride)
+        while True:
+            if (again := self._bisected(now, only_full)) is not None:
+                return again, False
+            group = self._turns.first() if self._count else None
+            if group is None or (only_full and not self._fills(group)):
+                return [], False
+            entries, is_full = self._form(group, now, ride, in_time)
             if only_full and not is_full and not (is_full := self._fill(entries)):
                 self.put_back(entries)  # some were late
             elif entries:
                 return entries, is_full
-        return [], False
-
-    def _bisected_entries(self) -> Iterator[Entry]:
-        return (entry for entries in list(self._again) for entry in entries if not entry.future.done())
 
     def _bisected(self, now: float, only_full: bool) -> list[Entry] | None:
         """The next part of a batch that has raised; None when something more urgent waits, or there is none."""
-        while self._again:
-            alive = [entry for entry in self._again[0] if self._is_alive(entry, now)]
-            if not alive:
-                self._again.popleft()
-                continue
-            group = self._turns.first()
-            first = group.first() if group else None
-            if first is not None and first.level < min(entry.level for entry in alive):
-                return None
-            if only_full:
-                return []
-            self._again.popleft()
-            return alive
-        return None
+        part = self._again.first(now)
+        if not part:
+            return None
+        group = self._turns.first()
+        first = group.first() if group else None
+        if first is not None and first.level < min(entry.level for entry in part):
+            return None
+        if only_full:
+            return []
+        self._again.pop()
+        return part
 
-    def _form(self, group: Group, now: float, ride: Ride) -> tuple[list[Entry], bool]:
+    def _form(self, group: Group, now: float, ride: Weights, in_time: Weights) -> tuple[list[Entry], bool]:
         """The next entries of the group that fit together, and whether one that comes next would pass a limit."""
         taken: list[Entry] = []
         rows = cost = weight = 0
-        most_riding = inf
+        most = inf
         while group.waiting and (entry := group.first()):
             request = entry.request
-            if not self._is_alive(entry, now):
+            allowed = in_time(request.deadline - now)
+            if not (self._expiry.is_alive(entry, now) and self._expiry.is_in_time(entry, allowed)):
                 self._leave(entry)
                 continue
             if taken and entry.level > taken[-1].level:
-                most_riding = min(most_riding, ride(weight))
+                most = min(most, ride(weight))
+            most = min(most, allowed)
             rows, cost, weight = rows + request.rows, cost + request.cost, weight + request.weight
             if taken and (rows > self._max_rows or cost > self._max_cost or weight > self.most_weight):
                 return taken, True
-            if weight > most_riding:
+            if weight > most:
                 break
             self._serve(entry)
             taken.append(entry)
@@ -284,7 +283,7 @@ class Queue:
             _, _, level, reference = heappop(self._aging)
             entry = reference()
             if entry is not None and entry.line is not None and entry.level == level:
-                self._leave(entry)
+                self.withdraw(entry)
                 entry.level -= 1
                 self._enter(entry)
 
@@ -292,6 +291,8 @@ class Queue:
         """Let go of requests that have left: deep in a heap they would hold memory without bound."""
         for group in self._groups.values():
             group.compact()
+        self._aging = [item for item in self._aging if (entry := item[3]()) and entry.line and entry.level == item[2]]
+        heapify(self._aging)
         self._left = 0
 
     def _fair_share(self, level: Level, request: Request) -> float:
@@ -314,16 +315,6 @@ class Queue:
     def _is_full(self, rows: int, cost: int) -> bool:
         return rows >= self._max_rows or cost >= self._max_cost or (cost or rows) >= self.most_weight
 
-    def _is_alive(self, entry: Entry, now: float) -> bool:
-        """Whether somebody still waits; an expired entry is told so, and neither is ever run."""
-        if entry.future.done():
-            return False
-        if now >= entry.request.deadline:
-            text = f"model {self._model!r}: the deadline passed in the queue, {_what_ran(entry)}"
-            entry.future.set_exception(DeadlineExpired(text, model=self._model))
-            return False
-        return True
-
     def _now(self) -> float:
         return self._clock() / 1e9
 
@@ -339,7 +330,3 @@ def _is_greedier(account: Account, other: Account | None, weight: float) -> bool
     """Whether one caller has more waiting for its weight than another one has, or would have with one request more."""
     mean = account.load / len(account.entries)
     return account.load / account.weight > ((other.load if other else 0) + mean) / weight
-
-
-def _what_ran(entry: Entry) -> str:
-    return "before it was run again" if entry.is_bisected else "nothing was run"
