@@ -32,6 +32,7 @@ from mercato_server.runtime.providers import Provider, ProviderChoice, choose
 from mercato_server.runtime.threads import cpu_limit
 from mercato_server.serving.admission import Callers, Pool
 from mercato_server.serving.catalog import Catalog, Version
+from mercato_server.serving.process import Process
 from mercato_server.store import Store
 from mercato_server.telemetry.facts import Facts
 
@@ -241,12 +242,12 @@ def _catalog(settings: Settings) -> Catalog:
 
 
 def _loader(settings: Settings, resources_of: ResourcesOf) -> Loader:
-    process = Pool(max_requests=settings.max_total_requests, max_bytes=settings.max_total_request_bytes)
+    pool = Pool(max_requests=settings.max_total_requests, max_bytes=settings.max_total_request_bytes)
     callers = Callers(
         weights={name: caller.weight for name, caller in settings.callers.items()},
         quotas={name: caller.max_requests for name, caller in settings.callers.items()},
     )
-    return Loader(Store(settings.store), resources_of, MemoryBudget(settings.memory_limit), process, callers)
+    return Loader(Store(settings.store), resources_of, MemoryBudget(settings.memory_limit), Process(pool, callers))
 
 
 def _limits(settings: Settings) -> Limits:

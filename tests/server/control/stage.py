@@ -30,7 +30,6 @@ from mercato_server.control.posts import HostOf, Roster
 from mercato_server.control.resources import Resources
 from mercato_server.errors import LoadFailed, WorkerCrashed
 from mercato_server.runtime.providers import Provider
-from mercato_server.serving.admission import Callers
 from mercato_server.serving.catalog import Catalog, Version
 from mercato_server.serving.request import Answer, Request
 from mercato_server.store import Store
@@ -218,7 +217,7 @@ class Stage:
         """The control room itself, anew; `limit` is that of memory."""
         limits = CrashLimits(3, 60.0)
         self.memory = MemoryBudget(limit)
-        self.loader = Loader(self.store, lambda model: self.resources, self.memory, ample(), Callers())
+        self.loader = Loader(self.store, lambda model: self.resources, self.memory, ample())
         self.roster = Roster(self._host_of, isolation, limits, self.clock.clock)
         self.control = Lifecycle(self.catalog, self.roster, self.loader, lambda name, progress: None)
         self.operator = Operator(

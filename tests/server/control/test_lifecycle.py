@@ -25,7 +25,6 @@ from mercato_server.control.resources import Resources
 from mercato_server.errors import Draining
 from mercato_server.runtime.inline import InlineHost, InlineLane
 from mercato_server.runtime.providers import Provider
-from mercato_server.serving.admission import Callers
 from mercato_server.serving.catalog import Catalog
 from mercato_server.serving.request import Request
 from mercato_server.store import Store
@@ -45,7 +44,7 @@ class Life:
 
     def use(self, provider: Provider) -> None:
         self.resources = Resources(provider, 1, 10, 10_000)
-        loader = Loader(self.store, lambda model: self.resources, MemoryBudget(None), ample(), Callers())
+        loader = Loader(self.store, lambda model: self.resources, MemoryBudget(None), ample())
         self.roster = Roster(lambda plugin: InlineHost(plugin, lambda: self._offered[plugin]), "inline")
         self.control = Lifecycle(self.catalog, self.roster, loader, lambda name, progress: None)
 

@@ -46,7 +46,8 @@ class Scene:
             model=prediction_pb2.ModelRef(name="shop.grid"), inputs=[tensor_pb2.NamedTensor(name="x", tensor=tensor)]
         )
         now = time.monotonic()
-        call = Call("Predict", message.SerializeToString(), {}, now, now + seconds, bounded=False)
+        data = message.SerializeToString()
+        call = Call("Predict", data, {}, now, now + seconds, bounded=False, nbytes=len(data))
         task = asyncio.create_task(self.prediction.predict(call))
         for _ in range(16):
             await settle()

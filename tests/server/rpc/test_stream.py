@@ -115,12 +115,23 @@ async def test_each_request_gets_its_own_answer_and_half_close_waits_for_all() -
     assert (s.pool.requests, s.pool.bytes) == (0, 0)
 
 
-async def test_requests_of_a_stream_keep_their_order_whatever_their_deadlines_say() -> None:
+async def test_requests_of_a_stream_keep_their_order_whatever_each_has_waited_on_its_way() -> None:
     s = Scene()
-    timeouts = {"a": timedelta(20), "b": timedelta(9), "c": timedelta(5), "d": timedelta(30)}
-    await s.send(*(ask(given, number, timeout=timeouts[given]) for number, given in enumerate(timeouts)))
+    timeouts = (20.0, 19.95, 19.99, 19.92)
+    asked = [ask(str(n), n, timeout=timedelta(seconds=seconds)) for n, seconds in enumerate(timeouts)]
+    await s.send(*asked)
     await s.finish(4)
     assert [float(batch.inputs["x"][0, 0]) for batch in s.lane.started] == [0, 1, 2, 3]
+    s.ended.cancel()
+
+
+async def test_a_request_of_a_stream_that_is_due_earlier_goes_first_whatever_came_before() -> None:
+    s = Scene()
+    timeouts = (3600.0, 20.0, 3600.0, 20.0, 2.0, 20.0)
+    asked = [ask(str(n), n, timeout=timedelta(seconds=seconds)) for n, seconds in enumerate(timeouts)]
+    await s.send(*asked)
+    await s.finish(6)
+    assert [float(batch.inputs["x"][0, 0]) for batch in s.lane.started] == [0, 4, 1, 3, 5, 2]
     s.ended.cancel()
 
 

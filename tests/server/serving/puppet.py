@@ -14,6 +14,7 @@ from mercato_server.errors import WorkerCrashed
 from mercato_server.serving.admission import Callers, Pool
 from mercato_server.serving.batcher import Batcher
 from mercato_server.serving.engine import Bounds, Engine
+from mercato_server.serving.process import Process
 from mercato_server.serving.request import Answer, GroupKey, Request
 
 FAR = 1e6
@@ -150,14 +151,14 @@ def scene(*, max_rows: int = 64, max_cost: int | None = None, **facts: Any) -> S
     return Scene(BatchPolicy(max_rows=max_rows, max_cost=max_cost), **facts)
 
 
-def ample() -> Pool:
-    """A pool that no test fills."""
-    return Pool(max_requests=10**6, max_bytes=10**12)
+def ample(callers: Callers | None = None, max_requests: int = 10**6) -> Process:
+    """A process whose pool no test fills, unless it says so."""
+    return Process(Pool(max_requests=max_requests, max_bytes=10**12), callers or Callers())
 
 
 def engine(spec: ModelSpec, lane: Lane, bounds: Bounds = Bounds(), **facts: Any) -> Engine:  # noqa: B008 - frozen
     """An engine before a lane, alone in its process unless `facts` say otherwise."""
-    return Engine(spec.name, "d" * 64, lane, spec.batch, bounds, **{"process": ample(), "callers": Callers(), **facts})
+    return Engine(spec.name, "d" * 64, lane, spec.batch, bounds, **{"process": ample(), **facts})
 
 
 def request(id: float, rows: int = 1, *, deadline: float = FAR, group: GroupKey = (), **facts: Any) -> Request:

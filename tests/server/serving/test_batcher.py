@@ -12,7 +12,14 @@ from mercato_plugin import BatchPolicy
 from mercato_server.contract.batch import BatchResult, JoinedBatch
 from mercato_server.contract.lane import NotRun
 from mercato_server.contract.receipt import ReleaseReason
-from mercato_server.errors import DeadlineExpired, Draining, InvalidRequest, PluginFault, WorkerCrashed
+from mercato_server.errors import (
+    DeadlineExpired,
+    DeadlineUnreachable,
+    Draining,
+    InvalidRequest,
+    PluginFault,
+    WorkerCrashed,
+)
 
 
 class Stubborn(PuppetLane):
@@ -237,11 +244,59 @@ async def test_what_cannot_be_run_in_time_is_not_run_in_vain() -> None:
     s.clock.advance(1.0)
     await s.lane.finish()
     text = "the deadline is nearer than a run takes, nothing was run"
-    with pytest.raises(DeadlineExpired, match=text):
+    with pytest.raises(DeadlineUnreachable, match=text):
         hopeless.result()
     s.clock.advance(1.0)
     await s.lane.finish()
     assert ids(good.result()) == [3]
+
+
+async def test_one_in_a_hurry_before_a_full_batch_of_others_holds_up_nobody() -> None:
+    s = scene(max_rows=16)
+    for rows in (1, 16, 8, 16, 1):
+        await s.submit(request(0, rows))
+        s.clock.advance(0.05 + 0.01 * rows)
+        await s.lane.finish()
+    now = s.clock.now / 1e9
+    await s.submit(request(1))
+    [hurried] = await s.submit(request(2, deadline=now + 0.17))
+    await s.submit(*(request(3, deadline=now + 30) for _ in range(16)))
+    assert s.lane.prepared == [] or 2 not in s.lane.prepared
+    s.clock.advance(0.06)
+    await s.lane.finish()
+    await s.lane.finish()
+    assert hurried.done()
+    while s.lane.busy:
+        await s.lane.finish()
+    assert s.batcher.queued() == 0
+
+
+async def test_where_a_small_batch_is_not_worth_its_run_those_in_a_hurry_do_not_make_them_all_small() -> None:
+    s = scene(max_rows=16)
+    for rows in (1, 16, 8, 16, 1):
+        await s.submit(request(0, rows))
+        s.clock.advance(1.0 + 0.01 * rows)
+        await s.lane.finish()
+    now = s.clock.now / 1e9
+    await s.submit(request(0))
+    hurried = await s.submit(*(request(1, deadline=now + 1.02 + 1.02) for _ in range(4)))
+    await s.submit(*(request(2, deadline=now + 30) for _ in range(12)))
+    s.clock.advance(1.01)
+    await s.lane.finish()
+    assert s.lane.ids == [2] * 12
+    assert all(isinstance(future.exception(), DeadlineUnreachable) for future in hurried)
+
+
+async def test_a_part_of_a_batch_that_raised_rises_too() -> None:
+    s = scene(max_rows=4)
+    halves = await s.submit(*(request(id, priority=5, deadline=10.0) for id in range(2)))
+    await s.lane.fail(ValueError("bad"))
+    await s.submit(*(request(9, priority=1, deadline=100.0) for _ in range(40)))
+    s.clock.advance(8.5)
+    await s.lane.finish()
+    assert s.lane.ids == [1]
+    await s.lane.finish()
+    assert [ids(future.result()) for future in halves] == [[0], [1]]
 
 
 async def test_a_batch_grows_no_larger_than_its_earliest_deadline_allows() -> None:

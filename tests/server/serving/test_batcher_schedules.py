@@ -14,7 +14,7 @@ from tests.server.serving.puppet import PuppetLane, Scene, ids, request, rows_of
 from mercato_server.contract.batch import JoinedBatch
 from mercato_server.errors import DeadlineExpired, WorkerCrashed
 from mercato_server.serving.admission import Callers, Permit, Pool
-from mercato_server.serving.queue import AGED
+from mercato_server.serving.lines import AGED
 from mercato_server.serving.request import Answer
 
 

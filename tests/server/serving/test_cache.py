@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.server.serving.cache_puppet import ROW, Scene, outcome, request, told
+from tests.server.serving.cache_puppet import ROW, Scene, outcome, request, submitted, told
 from tests.server.serving.puppet import settle
 
 from mercato_server.contract.receipt import CacheOutcome, Receipt, ReleaseReason
@@ -19,7 +19,7 @@ HIT, MISS, COALESCED, PARTIAL = CacheOutcome.HIT, CacheOutcome.MISS, CacheOutcom
 async def test_a_request_of_unknown_rows_is_run_as_it_is() -> None:
     s = Scene()
     asked = request(1, 2)
-    future = s.cache.submit(asked)
+    future = submitted(s.cache, asked)
     assert s.started[0].request is asked
 
     ran = await s.finish(queue_ns=9)
@@ -196,7 +196,7 @@ async def test_nothing_is_held_of_what_is_over() -> None:
     s = Scene(max_bytes=0)
     asked = request(1, 2, 1)
     held = weakref.ref(asked.inputs["x"])
-    s.cache.submit(asked), s.ask(2, 3)
+    submitted(s.cache, asked), s.ask(2, 3)
     await s.finish(0), await s.finish(1)
     s.started.clear()
     del asked

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from tests.server.serving import puppet as batching
-from tests.server.serving.cache_puppet import Scene, request, told
+from tests.server.serving.cache_puppet import Scene, request, submitted, told
 from tests.server.serving.puppet import settle
 
 from mercato_server.contract.receipt import CacheOutcome
@@ -222,13 +222,13 @@ async def test_a_run_that_is_cancelled_from_within_ends_its_own_request_alone() 
 
 async def test_a_refused_row_is_named_by_its_number_in_the_callers_request() -> None:
     s = batching.scene()
-    cache = RowCache("shop.tiny", "digest", 1 << 20, s.batcher.submit)
-    known = cache.submit(request(1, 1))
+    cache = RowCache("shop.tiny", "digest", 1 << 20, s.batcher.submit, lambda: True)
+    known = submitted(cache, request(1, 1))
     await settle()
     await s.lane.finish()
     assert batching.ids(known.result()) == [1, 1]
 
-    future = cache.submit(request(1, 2, 3))
+    future = submitted(cache, request(1, 2, 3))
     await settle()
     assert s.lane.ids == [2, 3]
     await s.lane.finish(rejected={1: ("x", "too large")})

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from tests.server.serving.cache_puppet import Scene, Started, receipt
+from tests.server.serving.cache_puppet import Scene, Started, receipt, submitted
 from tests.server.serving.puppet import FAR, settle
 
 from mercato_server.contract.batch import Array
@@ -147,7 +147,7 @@ async def _made(max_bytes: int) -> Scene:
 
 
 async def _submitted(scene: Scene, request: Request) -> asyncio.Future[Answer]:
-    return scene.cache.submit(request)
+    return submitted(scene.cache, request)
 
 
 def keys(request: Request) -> list[bytes]:

@@ -77,3 +77,15 @@ def test_a_model_that_has_recovered_is_believed_after_two_runs() -> None:
 def test_the_first_large_batch_is_no_accident() -> None:
     curve = measured(*((1, 0.005) for _ in range(30)), (64, 0.320))
     assert curve.seconds(64) == pytest.approx(0.320, rel=0.2)
+
+
+def test_what_happens_every_other_time_is_learned() -> None:
+    curve = measured(*((2, seconds) for seconds in (0.01, 0.1) * 40))
+    assert 0.02 < curve.seconds(2) < 0.1
+
+
+def test_a_small_batch_is_worth_its_run_where_the_run_costs_little_by_itself() -> None:
+    steep = measured(*((weight, 0.001 + 0.01 * weight) for weight in (1, 2, 4, 8, 16)))
+    flat = measured(*((weight, 0.01 + 0.0001 * weight) for weight in (1, 2, 4, 8, 16)))
+    assert steep.worth(64) < 1 and flat.worth(64) == pytest.approx(46, abs=2)
+    assert measured((8, 1.0)).worth(64) == pytest.approx(51.2)

@@ -9,7 +9,7 @@ from tests.server.serving.puppet import FAR, Clock, PuppetLane, ample, engine, i
 
 from mercato_plugin import BatchPolicy, ModelSpec, Tensor
 from mercato_server.errors import DeadlineUnreachable, Overloaded, QuotaExceeded
-from mercato_server.serving.admission import Callers, Pool
+from mercato_server.serving.admission import Callers
 from mercato_server.serving.engine import Bounds
 from mercato_server.serving.request import Answer, Request
 
@@ -44,8 +44,8 @@ class House:
 
 
 def _released(made: Request, future: "asyncio.Future[Answer]") -> None:
-    assert made.permit is not None
-    made.permit.release()
+    if made.permit is not None:  # known rows need none
+        made.permit.release()
     if not future.cancelled():
         future.exception()  # not every test asks for it
 
@@ -66,7 +66,7 @@ async def test_the_supply_of_a_model_is_bounded_and_the_drain_is_told() -> None:
 
 
 async def test_the_supply_of_the_process_is_bounded_across_models() -> None:
-    process = Pool(max_requests=2, max_bytes=10**9)
+    process = ample(max_requests=2)
     first, second = House(process=process), House(process=process)
     first.ask()
     second.ask()
@@ -77,6 +77,39 @@ async def test_the_supply_of_the_process_is_bounded_across_models() -> None:
     await first.lane.finish()
     await settle()
     second.ask()
+
+
+async def test_a_flooded_model_gives_way_to_another_one_and_never_to_its_equal() -> None:
+    process = ample(max_requests=10)
+    flooded, small = House(process=process), House(process=process)
+    flood = [flooded.ask(id) for id in range(10)]
+    await settle()
+    mine = [small.ask(id, caller="other") for id in range(4)]
+    displaced = [future for future in flood if future.done()]
+    assert len(displaced) == 4 and all(isinstance(future.exception(), Overloaded) for future in displaced)
+    assert process.pool.requests == 10
+    mine.append(small.ask(9, caller="other"))
+    with pytest.raises(Overloaded):
+        small.ask(10, caller="other")
+    await settle()
+    while small.lane.busy:
+        await small.lane.finish()
+    assert all(future.done() and not future.exception() for future in mine)
+
+
+async def test_the_time_to_come_back_is_that_of_who_holds_the_places() -> None:
+    process = ample(Callers(quotas={"slow": 2}), max_requests=3)
+    slow, idle = House(process=process), House(process=process)
+    await slow.learn(50.0)
+    for _ in range(2):
+        slow.ask(caller="slow", deadline=FAR)
+    await settle()
+    with pytest.raises(QuotaExceeded) as quota:
+        idle.ask(caller="slow", deadline=FAR)
+    slow.ask(deadline=FAR)
+    with pytest.raises(Overloaded) as full:
+        slow.ask(deadline=FAR)
+    assert quota.value.retry_after == pytest.approx(100.0) and full.value.retry_after == pytest.approx(150.0)
 
 
 async def test_bytes_are_bounded_too() -> None:
@@ -247,7 +280,8 @@ async def test_a_part_that_is_displaced_ends_its_whole_request() -> None:
 
 async def test_a_quota_bounds_a_caller_over_all_models() -> None:
     callers = Callers(quotas={"orders": 2})
-    first, second = House(callers=callers), House(callers=callers, process=ample())
+    process = ample(callers)
+    first, second = House(process=process), House(process=process)
     first.ask(caller="orders")
     second.ask(caller="orders")
     with pytest.raises(QuotaExceeded, match="the caller has 2 requests in flight, its quota"):
@@ -265,8 +299,27 @@ async def test_known_rows_need_no_run_and_no_time() -> None:
     await house.learn(5.0)
     again = house.ask(deadline=house.now + 0.1)
     assert ids(again.result()) == [0] and len(house.lane.batches) == 1
-    refused = house.ask(1, deadline=house.now + 0.1)
+    with pytest.raises(DeadlineUnreachable):
+        house.ask(1, deadline=house.now + 0.1)
+    assert house.engine.pool.requests == 0
+
+
+async def test_known_rows_displace_nobody_and_are_answered_by_a_full_model() -> None:
+    house = House(bounds=Bounds(max_requests=1, cache_bytes=10**6))
+    await house.learn(1.0)
+    waiting = house.ask(1, priority=9)
     await settle()
-    assert isinstance(refused.exception(), DeadlineUnreachable)
-    await settle()
+    assert ids(house.ask(0, priority=1).result()) == [0]
+    assert not waiting.done() and house.engine.pool.requests == 1
+
+
+async def test_what_raises_on_its_way_in_leaves_no_permit_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House()
+
+    def broken(request: Request) -> "asyncio.Future[Answer]":
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(house.engine.batcher, "submit", broken)
+    with pytest.raises(RuntimeError):
+        house.ask()
     assert house.engine.pool.requests == 0

@@ -17,6 +17,15 @@ def test_what_is_due_later_is_not_counted() -> None:
     assert (horizon.until(float("inf"), now), horizon.total) == (3, 3)
 
 
+def test_what_came_far_ahead_is_not_forgotten_when_its_time_comes_near() -> None:
+    horizon = Horizon()
+    slot = horizon.add(60.0, 5, 0.0)
+    assert [horizon.until(due, 35.0) for due in (50.0, 61.0)] == [0, 5]
+    horizon.remove(slot, 5)
+    horizon.add(200.0, 3, 100.0)
+    assert [horizon.until(due, 175.0) for due in (190.0, 201.0)] == [0, 3]
+
+
 @given(
     dues=st.lists(st.tuples(st.floats(0.0, 60.0), st.integers(1, 9)), max_size=40),
     asked=st.floats(0.0, 31.0),

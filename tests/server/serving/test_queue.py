@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count
 from math import inf
 
@@ -12,7 +13,7 @@ from tests.server.serving.puppet import Clock, request
 
 from mercato_plugin import BatchPolicy
 from mercato_server.serving.lines import Entry
-from mercato_server.serving.queue import Queue
+from mercato_server.serving.queue import ANYTHING, Queue
 from mercato_server.serving.request import Request
 
 
@@ -36,7 +37,7 @@ class Waiting:
         return entry
 
     def take(self, only_full: bool = False, ride: Callable[[float], float] = lambda _: inf) -> list[int]:
-        entries, _ = self.queue.take(only_full, ride)
+        entries, _ = self.queue.take(only_full, replace(ANYTHING, ride=ride))
         for entry in entries:
             entry.future.cancel()
         return [self.entries.index(entry) for entry in entries]
@@ -168,6 +169,51 @@ def test_who_comes_back_has_saved_nothing_up(make: Make) -> None:
         w.add(caller="idle until now", deadline=1.0)
     served = w.callers(8)
     assert served.count("steady") >= 12
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.1, 0.001])
+def test_who_comes_after_a_light_caller_was_served_does_not_wait_for_it(make: Make, weight: float) -> None:
+    w = make({"light": weight}, max_rows=8)
+    for _ in range(8):
+        w.add(caller="light")
+    w.callers(1)
+    for _ in range(400):
+        w.add(caller="flood")
+    w.callers(1)
+    w.add(caller="newcomer")
+    assert "newcomer" in w.callers(2)
+
+
+def test_what_was_not_run_is_not_charged(make: Make) -> None:
+    w = make(max_rows=8)
+    for _ in range(80):
+        w.add(caller="a")
+        w.add(caller="b")
+    before = [(account.round, account.served) for account in w.queue._levels[5].accounts.values()]
+    entries, _ = w.queue.take(False)
+    w.queue.put_back(entries)
+    assert [(account.round, account.served) for account in w.queue._levels[5].accounts.values()] == before
+
+
+def test_what_has_risen_does_not_stand_in_the_way_of_the_callers_own_urgent_requests(make: Make) -> None:
+    w = make(max_rows=2)
+    for _ in range(100):
+        w.add(caller="one", priority=9, deadline=20.0)
+    w.clock.advance(16.0)
+    w.take()
+    urgent = w.add(caller="one", priority=1, deadline=36.0)
+    w.take()
+    w.take()
+    assert urgent.line is None and urgent.future.cancelled()
+
+
+def test_nothing_is_kept_of_what_has_left(make: Make) -> None:
+    w = make(max_rows=8)
+    for _ in range(2000):
+        for _ in range(8):
+            w.add(priority=9, deadline=86_400.0)
+        w.take()
+    assert len(w.queue) == 0 and len(w.queue._aging) <= 100
 
 
 @settings(max_examples=20)

@@ -142,3 +142,57 @@ def test_rows_that_share_an_input_have_the_keys_of_rows_that_repeat_it() -> None
 def test_what_lies_in_memory_in_another_order_is_the_same() -> None:
     x = np.arange(12.0).reshape(3, 4)
     assert of(np.asfortranarray(x)) == of(x) == of(np.repeat(x, 2, axis=0)[::2])
+
+
+def shared(array: Array, rows: int) -> Array:
+    return np.broadcast_to(array, (rows, *array.shape))
+
+
+LONG = np.arange(400.0)
+TEXTS = np.array([f"{place:0100d}" for place in range(20)], object)
+
+
+@pytest.mark.parametrize("row", [LONG, TEXTS, np.array("x" * 2000, object), np.zeros((0, 3))])
+def test_a_shared_input_counts_alike_in_one_row_in_many_and_repeated(row: Array) -> None:
+    x = np.arange(3.0)
+    many = of(shared(row, 3), x)
+
+    assert many == of(np.stack([row] * 3), x) == [of(row[None], x[place : place + 1])[0] for place in range(3)]
+    assert len(set(many)) == 3
+
+
+@pytest.mark.parametrize("lengths", [[400, 400, 400], [400, 1, 0]])
+def test_a_shared_ragged_input_counts_alike_repeated(lengths: list[int]) -> None:
+    facts = {"lengths": {"i0": np.array(lengths)}}
+    assert of(shared(LONG, 3), **facts) == of(np.stack([LONG] * 3), **facts)
+    one = of(LONG[None, :], lengths={"i0": np.array([400])})
+    assert (of(shared(LONG, 3), **facts)[2:] == one) == (lengths[2] == 400)
+
+
+def test_long_rows_differ_in_any_cell() -> None:
+    changed = LONG.copy()
+    changed[-1] += 1
+    other = TEXTS.copy()
+    other[-1] += "0"
+    assert of(LONG[None]) != of(changed[None]) and of(TEXTS[None]) != of(other[None])
+    assert of(np.array([TEXTS[0] * 20], object)) != of(np.array([(TEXTS[0] * 20).encode()], object))
+
+
+class Counted:
+    """An array's row that tells how often it is read."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    def encode(self) -> bytes:
+        self.reads += 1
+        return b"x" * 2000
+
+
+def test_a_shared_input_is_read_once() -> None:
+    text = type("Text", (Counted, str), {})()
+    array = np.empty((), object)
+    array[()] = text
+    of(shared(array, 1000))
+
+    assert text.reads == 1

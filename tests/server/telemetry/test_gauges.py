@@ -21,7 +21,6 @@ from mercato_server.control.posts import Roster
 from mercato_server.control.resources import Resources
 from mercato_server.runtime.inline import InlineHost
 from mercato_server.runtime.providers import Provider
-from mercato_server.serving.admission import Callers
 from mercato_server.serving.catalog import Catalog
 from mercato_server.store import Store
 from mercato_server.telemetry.exposition import Collected
@@ -36,7 +35,7 @@ SPEC = ModelSpec(name="shop.bad", inputs={"x": X}, outputs={"y": X})
 async def test_an_export_that_fails_is_counted_and_its_model_has_no_load(tmp_path: Path) -> None:
     catalog, running = Catalog(), []
     given = Resources(Provider("cpu"), 1, 10, 10_000)
-    loader = Loader(Store(tmp_path), lambda model: given, MemoryBudget(None), ample(), Callers())
+    loader = Loader(Store(tmp_path), lambda model: given, MemoryBudget(None), ample())
     roster = Roster(lambda plugin: InlineHost(plugin, lambda: [OfferedModel(PLUGIN, Model(), SPEC)]), "inline")
     control = Lifecycle(catalog, roster, loader, lambda name, progress: None)
     catalog.listeners.append(lambda version: running.append(version.status.state is State.EXPORTING))

@@ -13,6 +13,7 @@ class Call:
     A cancelled caller cancels the handler's task, and so does the transport at the deadline where `bounded` says that
     the caller set it. `method` is `package.Service/Method`, `principals` the names of who calls, none without client
     certificates; `caller` is who shares a busy model with others: the first of these names, else the peer's host.
+    `nbytes` is the size of the request's message.
     `request_id`, `model` and `version` are known once the request has been read: `model` stays "" for a name that is no
     model. `receipt` is there once there is an answer.
     """
@@ -25,6 +26,7 @@ class Call:
     bounded: bool
     principals: tuple[str, ...] = ()
     caller: str = ""
+    nbytes: int = 0
     request_id: str = ""
     model: str = ""
     version: int = 0

@@ -16,9 +16,9 @@ from mercato_server.export.launch import export_model
 from mercato_server.export.request import ExportRequest, Progress
 from mercato_server.export.tools import tools_installed, usable
 from mercato_server.plugins.daemon import in_daemon_thread
-from mercato_server.serving.admission import Callers, Pool
 from mercato_server.serving.catalog import Version
 from mercato_server.serving.engine import Engine
+from mercato_server.serving.process import Process
 from mercato_server.store import Store
 
 log = logging.getLogger("mercato.control")
@@ -33,19 +33,13 @@ ResourcesOf = Callable[[str], Resources]
 
 
 class Loader:
-    """One export at a time; loads are side by side but for those in one process.
+    """One export at a time; loads are side by side but for those in one process. `process` is what models share."""
 
-    `process` counts the requests of all models, `callers` those of each caller.
-    """
-
-    def __init__(
-        self, store: Store, resources_of: ResourcesOf, memory: MemoryBudget, process: Pool, callers: Callers
-    ) -> None:
+    def __init__(self, store: Store, resources_of: ResourcesOf, memory: MemoryBudget, process: Process) -> None:
         self._store = store
         self._resources_of = resources_of
         self._memory = memory
         self._process = process
-        self._callers = callers
         self._exports = asyncio.Lock()
         self.exports_failed = 0
 
@@ -65,9 +59,7 @@ class Loader:
         version.spec = replace(artifact.spec, batch=replace(policy, request_rows=artifact.spec.batch.rows_per_request))
         lane = await self._placed(post, seat, artifact, resources, move)
         version.default_deadline = resources.default_deadline
-        version.engine = Engine(
-            version.name, artifact.digest, lane, policy, resources.bounds, self._process, self._callers
-        )
+        version.engine = Engine(version.name, artifact.digest, lane, policy, resources.bounds, self._process)
 
     async def load_again(self, post: Post, seat: Seat, move: Move) -> bool:
         """Take a version that was loaded before to WARMING in the post's host of now, and have its queue go there.

@@ -170,6 +170,7 @@ class Guard:
             bounded=remaining is not None,
             principals=(principals := self._principals_of(context)),
             caller=principals[0] if principals else host_of(context.peer()),
+            nbytes=len(request),
         )
 
 

@@ -28,9 +28,12 @@ from mercato_server.serving.request import Answer, Request
 LEAST_PRIORITY = 9
 # Seconds; a caller may ask for centuries, which no timer of the event loop takes.
 LONGEST_TIMER = 1e6
+# Seconds by which the deadlines of a stream's requests may fall though their timeouts are the same: what each has
+# waited on its way differs.
+JITTER = 0.1
 
 Order = dict[tuple[str, int, int], float]
-"""The latest deadline of one stream so far, by model, version and priority: no request overtakes an earlier one."""
+"""The latest deadline of one stream so far, by model, version and priority."""
 
 
 class Prediction:
@@ -159,8 +162,8 @@ class Pending:
             self.future.exception()  # asked for here, since nobody may ask for it any more
         if self._timer is not None:
             self._timer.cancel()
-        assert self._request.permit is not None
-        self._request.permit.release()
+        if self._request.permit is not None:  # rows that are known need none
+            self._request.permit.release()
 
     def _deadline(self, deadline: float) -> asyncio.TimerHandle | None:
         if self._call.bounded and deadline >= self._call.deadline:
@@ -195,9 +198,11 @@ def _check_schema(fingerprint: str, version: Version) -> None:
 
 
 def _keep(order: Order, request: Request, version: Version) -> None:
-    """Have a request of a stream stand behind the earlier ones that it could overtake with its deadline."""
+    """Have a request of a stream stand behind the earlier ones, unless its deadline is earlier for a reason."""
     key = version.name, version.number, request.priority
-    request.urgency = order[key] = max(request.urgency, order.get(key, request.urgency))
+    latest = order.get(key, request.deadline)
+    if latest - JITTER <= request.deadline:
+        request.urgency = order[key] = max(request.urgency, latest)
 
 
 def _request(message: prediction_pb2.PredictRequest, version: Version, codec: SignatureCodec, call: Call) -> Request:
@@ -215,7 +220,7 @@ def _request(message: prediction_pb2.PredictRequest, version: Version, codec: Si
         deadline=_deadline(message, call, spec.name),
         group=_group(codec, decoded, parameters),
         cost=cost,
-        nbytes=_held(decoded, call.request),
+        nbytes=_held(decoded, call.nbytes),
         priority=priority,
         parameters=parameters,
         lengths=decoded.lengths,
@@ -276,9 +281,9 @@ def _group(codec: SignatureCodec, decoded: Decoded, parameters: dict[str, object
     return (*values, *(None if array is None else array.shape[offset:] for array, offset in free))
 
 
-def _held(decoded: Decoded, sent: bytes) -> int:
+def _held(decoded: Decoded, sent: int) -> int:
     """What the request holds while it waits: its message, or its arrays where padding has made them larger."""
-    return max(len(sent), sum(array.nbytes for array in decoded.arrays.values()))
+    return max(sent, sum(array.nbytes for array in decoded.arrays.values()))
 
 
 def _response(

@@ -73,12 +73,12 @@ class PredictStream:
         except DecodeError:
             raise InvalidRequest.of("request", "the bytes are not a valid PredictStreamRequest") from None
 
-    def call(self, stream: Call) -> Call:
-        """One request of a stream: with the stream's own deadline where its caller has set one, else the default."""
+    def call(self, stream: Call, nbytes: int = 0) -> Call:
+        """One request of a stream, sent in so many bytes, with the stream's own deadline where it has one."""
         now = time.monotonic()
         deadline = stream.deadline if stream.bounded else now + self._default_deadline
         return Call(
-            stream.method, b"", stream.metadata, now, deadline, stream.bounded, stream.principals, stream.caller
+            stream.method, b"", stream.metadata, now, deadline, stream.bounded, stream.principals, stream.caller, nbytes
         )
 
 
@@ -173,7 +173,7 @@ class Exchange:
             return
         prediction = self._method.prediction
         reserved = self._reserve(max(size, prediction.largest_answer(message)))
-        asked = Asked(given, message, self._method.call(self._stream.call), reserved)
+        asked = Asked(given, message, self._method.call(self._stream.call, size), reserved)
         asked.call.model = prediction.known(message)
         self._open[given] = asked
         self._method.observation.begin(asked.call)

@@ -71,6 +71,11 @@ class Permit:
             pool.bytes += nbytes
         callers.requests[caller] = callers.requests.get(caller, 0) + 1
 
+    @property
+    def is_held(self) -> bool:
+        """Whether it has not been given back."""
+        return bool(self._pools)
+
     def release(self) -> None:
         """Give the place back."""
         for pool in self._pools:

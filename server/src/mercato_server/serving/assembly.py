@@ -1,13 +1,20 @@
 """An answer that is put together from rows of several origins, and the receipt that tells which."""
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from mercato_server.contract.batch import Array
 from mercato_server.contract.receipt import CacheOutcome, Receipt, ReleaseReason, together
+from mercato_server.errors import PluginFault
 from mercato_server.serving.known_rows import Row, stacked
 from mercato_server.serving.request import Answer, Request
+
+log = logging.getLogger("mercato.serving")
+
+# Seconds by which deadlines may differ on arrival though the callers' timeouts are the same.
+_SAME_DEADLINE = 0.1
 
 
 class Run:
@@ -26,14 +33,68 @@ class Run:
         self.future = future
         self.calls: dict[Call, list[int]] = {}
 
+    def is_as_urgent(self, request: Request) -> bool:
+        """As another request, so that one may wait for the rows of this one."""
+        own = self.request
+        if own.priority != request.priority:
+            return own.priority < request.priority
+        return own.urgency <= request.urgency + _SAME_DEADLINE
+
+
+class Underway:
+    """The runs that may be waited for: for each row the most urgent one, and those of other callers beside it.
+
+    A caller who does not wait for the others' has to find its own among them.
+    """
+
+    def __init__(self) -> None:
+        self._runs: dict[bytes, Run] = {}
+        self._beside: dict[tuple[str, bytes], Run] = {}
+
+    def find(self, key: bytes, caller: str) -> Sequence[Run]:
+        """Those that bring a row: the most urgent of all, and the one of that caller if it is another."""
+        run = self._runs.get(key)
+        own = self._beside.get((caller, key)) if self._beside else None
+        return [found for found in (run, own) if found is not None] if run or own else ()
+
+    def add(self, run: Run) -> None:
+        """Have it found, unless there is one that is as urgent."""
+        for key in run.keys:
+            first = self._runs.get(key)
+            if first is None:
+                self._runs[key] = run
+                continue
+            second = run
+            if not first.is_as_urgent(run.request):
+                self._runs[key], second = run, first
+            if first.request.caller != run.request.caller:
+                self._put_beside(key, second)
+
+    def forget(self, run: Run) -> None:
+        """Have it found no more."""
+        for key in run.keys:
+            if self._runs.get(key) is run:
+                del self._runs[key]
+            name = run.request.caller, key
+            if self._beside and self._beside.get(name) is run:
+                del self._beside[name]
+
+    def _put_beside(self, key: bytes, run: Run) -> None:
+        name = run.request.caller, key
+        if name not in self._beside or not self._beside[name].is_as_urgent(run.request):
+            self._beside[name] = run
+
 
 class Call:
     """One request and what there is of its answer. `runs` are those that it waits for.
 
-    `lost` counts the runs of others that brought it nothing.
+    `missing` are the places of the rows that were not known when it came, `lost` counts the runs of others that
+    brought it nothing.
     """
 
-    __slots__ = ("_cut", "_joined", "_own", "_ran", "_rows", "_whole", "future", "keys", "lost", "request", "runs")
+    __slots__ = (
+        "_cut", "_joined", "_own", "_ran", "_rows", "_whole", "future", "keys", "lost", "missing", "request", "runs",
+    )  # fmt: skip
 
     def __init__(self, request: Request, future: "asyncio.Future[Answer]", keys: list[bytes]) -> None:
         self.request = request
@@ -41,6 +102,7 @@ class Call:
         self.keys = keys
         self.runs: set[Run] = set()
         self.lost = 0
+        self.missing: Sequence[int] = ()
         self._own: list[Receipt] = []
         self.clear()
 
@@ -106,3 +168,10 @@ class Call:
         if not self._cut:
             return own
         return {name: max(own.get(name, 0), self._cut[name]) for name in own.keys() | self._cut.keys()}
+
+
+def unmade(model: str, error: Exception) -> PluginFault:
+    """What callers get where an answer could not be put together; what was raised is logged."""
+    fault = PluginFault(f"model {model!r} failed: no answer could be made of its outputs", model=model)
+    log.error("%s", fault, exc_info=error, extra={"model": model, "fault": fault.id})
+    return fault

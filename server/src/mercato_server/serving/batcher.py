@@ -3,8 +3,9 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
-from math import inf
+from math import ceil
 
 from mercato_plugin import BatchPolicy
 from mercato_server.contract.lane import Lane, NotRun
@@ -15,7 +16,7 @@ from mercato_server.serving.curve import Curve
 from mercato_server.serving.flight import Flight
 from mercato_server.serving.lines import Entry
 from mercato_server.serving.pace import Pace
-from mercato_server.serving.queue import Queue, alike
+from mercato_server.serving.queue import ANYTHING, Allowed, Queue, alike
 from mercato_server.serving.request import Answer, Request
 from mercato_server.telemetry.tally import BatchTally
 
@@ -93,9 +94,13 @@ class Batcher:
             self._prepare()
         return entry.future
 
-    def victim(self, request: Request) -> Entry | None:
-        """One that waits and deserves its place less than this request; None if none does."""
-        return self._queue.victim(request.priority, request.caller)
+    def victim(self, priority: int, caller: str) -> Entry | None:
+        """One that waits and deserves its place less than a request of this priority and caller; None if none does."""
+        return self._queue.victim(priority, caller)
+
+    def is_short(self) -> bool:
+        """Whether all that waits fits one batch."""
+        return self._queue.weight <= self._queue.batch_weight
 
     def displace(self, entry: Entry, error: RequestError) -> None:
         """Take one that waits out, and tell its caller why."""
@@ -149,15 +154,19 @@ class Batcher:
         is_old = not self._flights and self._clock() - self._learned > PROBE_SECONDS * 1e9
         return self._curve.runs > 0 and not is_old
 
-    def _in_time(self, seconds: float) -> float:
-        """The weight of which a run behind what the lane has would be over by then, as far as that is known."""
-        return self._curve.weight(seconds - self._in_lane()) if self._knows else inf
+    def _allowed(self) -> Allowed:
+        """What the next batch may weigh, behind what the lane has."""
+        if not self._knows:
+            return replace(ANYTHING, ride=self._pace.ride)
+        curve, before = self._curve, self._in_lane()
+        return Allowed(self._pace.ride, lambda seconds: curve.weight(seconds - before), curve.worth)
 
     def _seconds(self, weight: float) -> float:
         """Estimated time until so much has been run behind what the lane has."""
-        full, rest = divmod(weight, self._queue.batch_weight)
-        runs = full * self._curve.seconds(self._queue.batch_weight) if full else 0.0
-        return self._in_lane() + (runs + (self._curve.seconds(rest) if rest else 0.0)) * (1 + self._curve.error)
+        most = self._queue.batch_weight
+        full = ceil(weight / most) if weight > most else 0  # others come until the last one is formed
+        runs = full * self._curve.seconds(most) if full else self._curve.seconds(weight) if weight else 0.0
+        return self._in_lane() + runs * (1 + self._curve.error)
 
     def _in_lane(self) -> float:
         now, seconds = self._clock(), 0.0
@@ -219,7 +228,7 @@ class Batcher:
             return None
         if self._pace.has_target:
             self._queue.most_weight = self._pace.most_weight()
-        entries, is_full = self._queue.take(is_second, self._pace.ride, self._in_time)
+        entries, is_full = self._queue.take(is_second, self._allowed())
         if not entries:
             return None
         if self._pace.has_target:

@@ -1,20 +1,18 @@
 """What one model has answered: rows that are known are not run again, nor are rows that are being run."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from mercato_server.errors import Draining, PluginFault, RequestError, WorkerCrashed
-from mercato_server.serving.assembly import Call, Run
-from mercato_server.serving.known_rows import KnownRows, cut_up
+from mercato_server.serving.assembly import Call, Run, Underway, unmade
+from mercato_server.serving.known_rows import KnownRows, Row, cut_up
 from mercato_server.serving.request import Answer, Request, Submit
 from mercato_server.serving.row_keys import row_keys
 
-# Seconds by which deadlines may differ on arrival though the callers' timeouts are the same.
-_SAME_DEADLINE = 0.1
 # Whoever has waited in vain so often relies on runs of its own, so that rows which always fail end.
 _MOST_LOST = 2
 
@@ -23,20 +21,22 @@ class RowCache:
     """Answers requests of one model from rows that are known, kept within `max_bytes`; has `submit` run the others.
 
     A row that is being run already, for another request or for another place of the same one, is waited for, unless
-    that request is less urgent. If its run fails, whoever waited has the row run again, or fails too where that would
+    that request is less urgent, or is another caller's and may stand in a backlog: `is_short` tells whether what waits
+    for the model fits one batch. If its run fails, whoever waited has the row run again, or fails too where that would
     end in the same way.
 
     `digest` is the SHA-256 of the model's artifact. `hits` counts the rows of answers that were not run for them,
     `misses` those that were. It belongs to the loop that it is made in.
     """
 
-    def __init__(self, model: str, digest: str, max_bytes: int, submit: Submit) -> None:
+    def __init__(self, model: str, digest: str, max_bytes: int, submit: Submit, is_short: Callable[[], bool]) -> None:
         self._model = model
         self._digest = digest
         self._submit = submit
+        self._is_short = is_short
         self._loop = asyncio.get_running_loop()
         self._known = KnownRows(max_bytes)
-        self._runs: dict[bytes, Run] = {}
+        self._underway = Underway()
         self.hits = self.misses = 0
 
     def __len__(self) -> int:
@@ -48,32 +48,68 @@ class RowCache:
         """Bytes of the known rows."""
         return self._known.nbytes
 
-    def submit(self, request: Request) -> "asyncio.Future[Answer]":
-        """The answer, at once when all rows are known. Cancelling the future takes the request back.
+    def begin(self, request: Request) -> Call:
+        """A call with the rows that are known; its future is done if those are all.
 
-        It has whatever error `submit` has or raises for the rows that are run.
+        Otherwise it is to be given to `run`. Nothing is held for one that is not.
         """
         call = Call(request, self._loop.create_future(), row_keys(self._model, self._digest, request))
-        self._gather(call, range(request.rows))
+        call.missing = [place for place in range(request.rows) if not self._take(call, place)]
+        if not call.missing and not self._finish(call):
+            call.clear()
+            call.missing = range(request.rows)
+        return call
+
+    def run(self, call: Call) -> "asyncio.Future[Answer]":
+        """The answer to a call that has begun. Cancelling the future takes the request back.
+
+        It has whatever RequestError `submit` has or raises for the rows that are run; any other is raised here, and
+        leaves nothing behind. What is run has the permit that the call's request has by now.
+        """
+        missing, call.missing = call.missing, ()
+        try:
+            self._gather(call, missing)
+        except BaseException:
+            self._leave(call)
+            call.future.cancel()
+            raise
         if not call.future.done():
             call.future.add_done_callback(partial(self._gone, call))
         return call.future
+
+    def _take(self, call: Call, place: int) -> bool:
+        """Whether the row of that place is known."""
+        row = self._known.get(call.keys[place])
+        if row is not None:
+            call.take(place, row)
+        return row is not None
 
     def _gather(self, call: Call, places: Iterable[int]) -> None:
         """Take the rows that are known, wait for those that are under way, and run the rest."""
         fresh: dict[bytes, list[int]] = {}
         for place in places:
+            if self._take(call, place):
+                continue
             key = call.keys[place]
-            if (row := self._known.get(key)) is not None:
-                call.take(place, row)
-            elif (run := self._runs.get(key)) is not None and _may_wait(call, run):
+            if (run := self._run_for(call, key)) is not None:
                 call.wait(run, place)
             else:
                 fresh.setdefault(key, []).append(place)
         if fresh:
             self._start(call, [equal[0] for equal in fresh.values()], [p for equal in fresh.values() for p in equal])
         elif not call.runs:
-            self._finish(call)
+            self._complete(call)
+
+    def _run_for(self, call: Call, key: bytes) -> Run | None:
+        """A run to wait for, which ends no later than one of the call's own would."""
+        runs = self._underway.find(key, call.request.caller)
+        return next((run for run in runs if self._may_wait(call, run)), None) if runs else None
+
+    def _may_wait(self, call: Call, run: Run) -> bool:
+        if call.lost >= _MOST_LOST or not run.is_as_urgent(call.request):
+            return False
+        # In a backlog the turns of callers differ: a caller with little waiting has its own run sooner.
+        return run.request.caller == call.request.caller or self._is_short()
 
     def _start(self, call: Call, rows: Sequence[int], places: Iterable[int]) -> None:
         """Run some rows of a request, which are to fill the places."""
@@ -81,9 +117,7 @@ class RowCache:
         run = Run(call, request, [call.keys[row] for row in rows], self._submitted(request))
         for place in places:
             call.wait(run, place)
-        for key in run.keys:
-            if (other := self._runs.get(key)) is None or not _is_as_urgent(other.request, request):
-                self._runs[key] = run
+        self._underway.add(run)
         run.future.add_done_callback(partial(self._ended, run))
 
     def _submitted(self, request: Request) -> "asyncio.Future[Answer]":
@@ -94,15 +128,20 @@ class RowCache:
             refused.set_exception(error)
             return refused
 
-    def _finish(self, call: Call) -> None:
+    def _complete(self, call: Call) -> None:
+        if not self._finish(call):
+            self._run_whole(call)
+
+    def _finish(self, call: Call) -> bool:
+        """Whether the rows that are there make the answer."""
         answer = call.answer()
         if answer is None:
-            self._run_whole(call)
-            return
+            return False
         cached = answer.receipt.cached_rows
         self.hits += cached
         self.misses += call.request.rows - cached
         call.future.set_result(answer)
+        return True
 
     def _run_whole(self, call: Call) -> None:
         """Have one run bring every row, whatever is known: what there is does not make an answer."""
@@ -112,30 +151,50 @@ class RowCache:
         self._start(call, everything, everything)
 
     def _ended(self, run: Run, future: "asyncio.Future[Answer]") -> None:
-        self._forget(run)
+        """Give each call that waits what the run has brought, whatever goes wrong with it or another one."""
+        self._underway.forget(run)
         waiting = {call: places for call, places in run.calls.items() if not call.future.done()}
         run.calls.clear()
         for call in waiting:
             call.runs.remove(run)
         error = asyncio.CancelledError() if future.cancelled() else future.exception()
-        if error is None:
-            self._landed(run, waiting, future.result())
+        try:
+            rows = [] if error else self._kept(run, future.result())
+        except Exception as unforeseen:
+            self._break(waiting, unforeseen)
             return
         for call, places in waiting.items():
-            self._failed(run, call, places, error)
+            try:
+                if error is None:
+                    self._landed(run, call, places, future.result(), rows)
+                else:
+                    self._failed(run, call, places, error)
+            except Exception as unforeseen:
+                self._break([call], unforeseen)
 
-    def _landed(self, run: Run, waiting: Mapping[Call, list[int]], answer: Answer) -> None:
+    def _kept(self, run: Run, answer: Answer) -> list[Row]:
+        """The rows that a run has brought, which are known from now on."""
         rows = cut_up(answer, len(run.keys), run.request.outputs)
         for key, row in zip(run.keys, rows, strict=True):
             if row.cut is not None:
                 self._known.put(key, row)
         for array in answer.outputs.values():
             array.flags.writeable = False  # several callers may get it
-        for call, places in waiting.items():
-            if not call.land(run, places, answer, rows):
-                self._lose(run, call, places)
-            elif not call.runs:
-                self._finish(call)
+        return rows
+
+    def _landed(self, run: Run, call: Call, places: Sequence[int], answer: Answer, rows: Sequence[Row]) -> None:
+        if not call.land(run, places, answer, rows):
+            self._lose(run, call, places)
+        elif not call.runs:
+            self._complete(call)
+
+    def _break(self, calls: Iterable[Call], unforeseen: Exception) -> None:
+        """End calls, whatever state they are in; each has an error of its own."""
+        fault = unmade(self._model, unforeseen)
+        for call in calls:
+            self._leave(call)
+            if not call.future.done():
+                _fail(call, PluginFault(fault.message, model=fault.model, known=fault.id))
 
     def _failed(self, run: Run, call: Call, places: Sequence[int], error: BaseException) -> None:
         if run.leader is not call:
@@ -163,24 +222,9 @@ class RowCache:
         for run in call.runs:
             run.calls.pop(call, None)
             if not run.calls:
-                self._forget(run)
+                self._underway.forget(run)
                 run.future.cancel()
         call.runs.clear()
-
-    def _forget(self, run: Run) -> None:
-        for key in run.keys:
-            if self._runs.get(key) is run:
-                del self._runs[key]
-
-
-def _may_wait(call: Call, run: Run) -> bool:
-    return call.lost < _MOST_LOST and _is_as_urgent(run.request, call.request)
-
-
-def _is_as_urgent(request: Request, other: Request) -> bool:
-    if request.priority != other.priority:
-        return request.priority < other.priority
-    return request.urgency <= other.urgency + _SAME_DEADLINE
 
 
 def _part(request: Request, rows: Sequence[int]) -> Request:

@@ -9,6 +9,12 @@ _SAME = 1e-4
 _FAR = 8
 """A run that takes so many times more or less than expected is taken for an accident, two in a row for a new model."""
 
+_OFTEN = 0.25
+"""Share of such runs from which on they are learned like any other."""
+
+_WORTH = 0.8
+"""A batch is worth its run if it does so much of the work per second that a full one does."""
+
 
 class Curve:
     """Seconds of a run as `base + slope * weight`. Before anything was measured it knows nothing and says 0."""
@@ -19,7 +25,8 @@ class Curve:
         """Mean relative error of the estimates so far, more of the recent ones."""
         self.runs = 0
         self._heaviest = 0.0
-        self._accidents = 0
+        self._way = 0
+        self._strange = 0.0
         self._count = self._weight = self._seconds = self._square = self._product = 0.0
 
     def learn(self, weight: float, seconds: float) -> None:
@@ -50,17 +57,26 @@ class Curve:
             return inf if seconds >= self.base else 0.0
         return max(0.0, seconds - self.base) / self.slope
 
+    def worth(self, full: float) -> float:
+        """The weight from which on a batch is worth its run, where a full one weighs `full`."""
+        loss = (1 / _WORTH - 1) * self.slope + self.base / full / _WORTH
+        return min(full, self.base / loss) if loss else 0.0
+
     def _is_accident(self, weight: float, seconds: float) -> bool:
-        """Whether the run says nothing; one of a weight far beyond what is known is no accident, whatever it takes."""
+        """Whether the run says nothing; one of a weight far beyond what is known is no accident, whatever it takes.
+
+        Two in a row that are far off the same way replace what was known, and what happens often is no accident.
+        """
         expected = self.seconds(weight)
         self.error += 0.1 * (min(1.0, abs(seconds - expected) / max(seconds, 1e-9)) - self.error)
         is_known = weight <= 2 * self._heaviest
         way = (seconds > _FAR * expected) - (seconds * _FAR < expected) if is_known else 0
-        is_second = way != 0 and way == self._accidents
-        self._accidents = 0 if is_second else way
+        self._strange += 0.1 * (abs(way) - self._strange)
+        is_second = way != 0 and way == self._way
+        self._way = 0 if is_second else way
         if is_second:
             self._forget()
-        return way != 0 and not is_second
+        return way != 0 and not is_second and self._strange < _OFTEN
 
     def _forget(self) -> None:
         self._count = self._weight = self._seconds = self._square = self._product = 0.0

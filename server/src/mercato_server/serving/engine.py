@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from mercato_plugin import BatchPolicy
 from mercato_server.contract.lane import Lane
 from mercato_server.errors import DeadlineUnreachable, Overloaded, QuotaExceeded, RequestError
-from mercato_server.serving.admission import Callers, Permit, Pool
+from mercato_server.serving.admission import Pool
 from mercato_server.serving.batcher import Batcher
 from mercato_server.serving.cache import RowCache
 from mercato_server.serving.parts import Parts, cut
-from mercato_server.serving.request import DEFAULT_PRIORITY, Answer, Request
+from mercato_server.serving.process import Process
+from mercato_server.serving.request import DEFAULT_PRIORITY, Answer, Request, Submit
 
 JITTER = 0.25
 """Refused callers are told to come back within this share of time after the queue has drained, not all at once."""
@@ -34,7 +35,7 @@ class Bounds:
 
 
 class Engine:
-    """Answers requests of one version. `process` counts those of all models, `callers` those of each caller.
+    """Answers requests of one version, as one of several in a process.
 
     `clock` gives nanoseconds of the monotonic clock, `chance` numbers from 0 to 1.
     """
@@ -46,8 +47,7 @@ class Engine:
         lane: Lane,
         policy: BatchPolicy,
         bounds: Bounds,
-        process: Pool,
-        callers: Callers,
+        process: Process,
         *,
         clock: Callable[[], int] = time.monotonic_ns,
         chance: Callable[[], float] = random.random,
@@ -56,44 +56,71 @@ class Engine:
         self._policy = policy
         self._clock = clock
         self._chance = chance
-        self._callers = callers
+        self._process = process
         self.digest = digest
         self.priority = bounds.priority
         self.pool = Pool(max_requests=bounds.max_requests, max_bytes=bounds.max_bytes)
-        self._pools = (self.pool, process)
         self.refused: dict[str, int] = {}
-        self.batcher = Batcher(model, lane, policy, clock, weight_of=callers.weight, target=bounds.latency_target)
-        self.cache = RowCache(model, digest, bounds.cache_bytes, self._run) if bounds.cache_bytes else None
+        shares = process.callers
+        self.batcher = Batcher(model, lane, policy, clock, weight_of=shares.weight, target=bounds.latency_target)
+        self.cache: RowCache | None = None
+        if bounds.cache_bytes:
+            self.cache = RowCache(model, digest, bounds.cache_bytes, self._run, self.batcher.is_short)
+        process.enter(self)
 
     def submit(self, request: Request) -> "asyncio.Future[Answer]":
-        """Accept a request: its permit is to be released once its answer has gone out.
+        """Accept a request: the permit that it gets is to be released once its answer has gone out.
 
-        Cancelling the future takes the request back, unless it is already running. Raises QuotaExceeded,
-        DeadlineUnreachable or Overloaded.
+        One whose rows are all known is answered without a permit. Cancelling the future takes the request back, unless
+        it is already running. Raises QuotaExceeded, DeadlineUnreachable or Overloaded.
         """
-        if self._callers.is_over(request.caller):
-            raise self._refusal(QuotaExceeded, self._quota_text(request), request)
         if self.cache is None:
-            self._check_deadline(request)
-        self._make_room(request)
-        request.permit = Permit(self._pools, self._callers, request.caller, request.nbytes)
-        return self._run_whole(request) if self.cache is None else self.cache.submit(request)
+            self._admit(request)
+            return self._released_on_error(request, self._run)
+        call = self.cache.begin(request)
+        if call.future.done():
+            return call.future
+        self._admit(request)
+        cache = self.cache
+        return self._released_on_error(request, lambda _: cache.run(call))
+
+    def drain_seconds(self) -> float:
+        """Estimated time until what the model has now has been run."""
+        return self.batcher.drain_seconds()
+
+    def displace(self, priority: int, caller: str, pool: Pool, nbytes: int) -> bool:
+        """Whether one that waits has made room in a pool for such a request; it stays if that would not be enough."""
+        victim = self.batcher.victim(priority, caller)
+        permit = None if victim is None else victim.request.permit
+        if victim is None or permit is None or not permit.is_held or pool.lacks(nbytes, permit):
+            return False
+        self.batcher.displace(victim, self._displacement(victim.request))
+        permit.release()
+        return True
 
     def abandon(self, why: str) -> None:
         """Give up on what waits and what runs: its callers get Draining, with `why` for people."""
         self.batcher.abandon(why)
 
-    def _run(self, request: Request) -> "asyncio.Future[Answer]":
-        """Run what the cache does not know; a refusal comes in the future."""
-        try:
-            self._check_deadline(request)
-        except DeadlineUnreachable as error:
-            future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-            future.set_exception(error)
-            return future
-        return self._run_whole(request)
+    def _admit(self, request: Request) -> None:
+        callers = self._process.callers
+        if callers.is_over(request.caller):
+            text = f"the caller has {callers.quota(request.caller)} requests in flight, its quota"
+            text += "; retry when one of them was answered"
+            raise self._refusal(QuotaExceeded, text, request, self._process.drain_seconds())
+        self._check_deadline(request)
+        self._make_room(request)
+        request.permit = self._process.permit(self.pool, request)
 
-    def _run_whole(self, request: Request) -> "asyncio.Future[Answer]":
+    def _released_on_error(self, request: Request, run: Submit) -> "asyncio.Future[Answer]":
+        try:
+            return run(request)
+        except BaseException:
+            assert request.permit is not None
+            request.permit.release()
+            raise
+
+    def _run(self, request: Request) -> "asyncio.Future[Answer]":
         """In one batch if it fits one."""
         policy = self._policy
         if request.rows <= policy.max_rows and (policy.max_cost is None or request.cost <= policy.max_cost):
@@ -108,39 +135,36 @@ class Engine:
                 f"model {self._model!r}: {left:.3g} s until the deadline, and what is before the request takes longer; "
                 "nothing was run, retry later or with a longer deadline"
             )
-            raise self._refusal(DeadlineUnreachable, text, request)
+            raise self._refusal(DeadlineUnreachable, text, request, self.drain_seconds())
 
     def _make_room(self, request: Request) -> None:
         """Have what deserves its place less give it up, if that is enough. Raises Overloaded."""
-        for pool in self._pools:
-            if (lack := pool.lacks(request.nbytes)) and not self._displace(pool, request):
-                whose = f"model {self._model!r}" if pool is self.pool else "the server"
-                raise self._refusal(Overloaded, f"{whose} has {lack}; retry later", request)
+        own, shared = self.pool, self._process.pool
+        if (lack := own.lacks(request.nbytes)) and not self._displaces(request, own):
+            text = f"model {self._model!r} has {lack}; retry later"
+            raise self._refusal(Overloaded, text, request, self.drain_seconds())
+        if (lack := shared.lacks(request.nbytes)) and not (
+            self._displaces(request, shared) or self._process.displace(self, request)
+        ):
+            raise self._refusal(
+                Overloaded, f"the server has {lack}; retry later", request, self._process.drain_seconds()
+            )
 
-    def _displace(self, pool: Pool, request: Request) -> bool:
-        """Whether one that waits for this model has made room; it stays if that would not be enough."""
-        victim = self.batcher.victim(request)
-        permit = None if victim is None else victim.request.permit
-        if victim is None or permit is None or pool.lacks(request.nbytes, permit):
-            return False
-        self.batcher.displace(victim, self._displacement(victim.request))
-        permit.release()
-        return True
+    def _displaces(self, request: Request, pool: Pool) -> bool:
+        return self.displace(request.priority, request.caller, pool, request.nbytes)
 
     def _displacement(self, victim: Request) -> RequestError:
+        ran = "nothing was run" if victim.places is None else "this part of it was not run"
         text = (
-            f"model {self._model!r} is full, and a request that was more urgent, or of a caller who had less waiting,"
+            f"model {self._model!r}: a request that was more urgent, or of a caller or model with less waiting, "
+            f"took the place of this one; {ran}, retry later"
         )
-        return self._refusal(Overloaded, f"{text} took the place of this one; nothing was run, retry later", victim)
+        return self._refusal(Overloaded, text, victim, self.drain_seconds())
 
-    def _quota_text(self, request: Request) -> str:
-        quota = self._callers.quota(request.caller)
-        return f"the caller has {quota} requests in flight, its quota; retry when one of them was answered"
-
-    def _refusal(self, kind: type[Overloaded], text: str, request: Request) -> Overloaded:
+    def _refusal(self, kind: type[Overloaded], text: str, request: Request, drain: float) -> Overloaded:
         """The error, with the time to come back; within the call's own time that is no use if it would be over then."""
         self.refused[kind.reason] = self.refused.get(kind.reason, 0) + 1
-        seconds = self.batcher.drain_seconds() * (1 + JITTER * self._chance())
+        seconds = drain * (1 + JITTER * self._chance())
         is_over = self._clock() / 1e9 + seconds >= request.deadline
         is_final = is_over or kind is DeadlineUnreachable
         return kind(text, model=self._model, retry_after=seconds, is_final=is_final)

@@ -1,6 +1,6 @@
 """Who is not run any more: those whose caller has gone, and those for whom it is too late, who are told so."""
 
-from mercato_server.errors import DeadlineExpired
+from mercato_server.errors import DeadlineExpired, DeadlineUnreachable
 from mercato_server.serving.lines import Entry
 
 
@@ -15,17 +15,24 @@ class Expiry:
         if entry.future.done():
             return False
         if now >= entry.request.deadline:
-            self._tell(entry, "the deadline passed in the queue")
+            text = f"model {self._model!r}: the deadline passed in the queue, {_what_ran(entry)}"
+            entry.future.set_exception(DeadlineExpired(text, model=self._model))
             return False
         return True
 
-    def is_in_time(self, entry: Entry, most: float) -> bool:
-        """Whether a run of no more than `most` may answer it; one that it cannot is told so and is not run in vain."""
-        if entry.request.weight > most:
-            self._tell(entry, "the deadline is nearer than a run takes")
-            return False
-        return True
+    def is_in_time(self, entry: Entry, most: float, least: float) -> bool:
+        """Whether a run of no more than `most` may answer it; one that it cannot is told so and is not run in vain.
 
-    def _tell(self, entry: Entry, why: str) -> None:
-        ran = "before it was run again" if entry.is_bisected else "nothing was run"
-        entry.future.set_exception(DeadlineExpired(f"model {self._model!r}: {why}, {ran}", model=self._model))
+        Neither is one for which a batch would have to be smaller than `least`.
+        """
+        if most >= max(entry.request.weight, least):
+            return True
+        text = f"model {self._model!r}: the deadline is nearer than a run takes, {_what_ran(entry)}"
+        entry.future.set_exception(DeadlineUnreachable(text, model=self._model, retry_after=None))
+        return False
+
+
+def _what_ran(entry: Entry) -> str:
+    if entry.is_bisected:
+        return "before it was run again"
+    return "nothing was run" if entry.request.places is None else "this part of it was not run"

@@ -93,8 +93,14 @@ def _held(array: Array) -> int:
     if array.dtype != object:
         return ARRAY_BYTES + array.nbytes
     items = array.ravel().tolist()
-    sizes = (len(item.encode()) if isinstance(item, str) else len(item) for item in items)
-    return ARRAY_BYTES + sum(sizes) + ITEM_BYTES * len(items)
+    return ARRAY_BYTES + sum(map(_size, items)) + ITEM_BYTES * len(items)
+
+
+def _size(item: object) -> int:
+    """The data of one item, whatever a plugin has put there: half a character is counted too, a number has none."""
+    if isinstance(item, str):
+        return len(item.encode(errors="surrogatepass"))
+    return len(item) if isinstance(item, bytes) else 0
 
 
 def _cut_in_each(truncations: Mapping[str, int], rows: int) -> tuple[str, ...] | None:

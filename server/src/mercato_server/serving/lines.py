@@ -4,11 +4,15 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
+from math import floor
 from typing import TypeVar
 
 from mercato_server.serving.horizon import Horizon
 from mercato_server.serving.request import Answer, Request
 from mercato_server.serving.turns import Key, Turns
+
+AGED = 0.8
+"""Share of a request's time after which it counts as most urgent, so that it is run before its deadline."""
 
 QUANTUM = 1 / 8
 """Share of a full batch that a caller of weight 1 is served before another one's turn."""
@@ -37,7 +41,8 @@ class Entry:
 
     `since` is in nanoseconds; `place` counts arrivals, so that what returns to the queue stands where it stood.
     `level` is the request's priority, less what it has gained by waiting. `is_bisected` where a batch that it was in
-    has raised. It waits in `line`, None where it does not wait, by its `account`, and counts in a `slot` of its level.
+    has raised. It waits in `line`, None where it does not wait, by its `account`, and counts in a `slot` of its level;
+    `share` of a full batch was charged for it when it left.
     """
 
     request: Request
@@ -49,10 +54,24 @@ class Entry:
     line: "Line | None" = None
     account: "Account" = field(init=False)
     slot: int = 0
+    share: float = 0.0
+
+    def rises_at(self, level: int) -> int:
+        """When it moves up from a level, in ns: step by step, and to the first level when it has aged."""
+        priority = self.request.priority
+        step = AGED * (self.request.urgency * 1e9 - self.since) / (priority - 1)
+        return self.since + int(step * (priority - level + 1))
+
+    def risen(self, now: int) -> int:
+        """Its level at a time in ns, whether or not it has been moved there."""
+        level = self.level
+        while level > 1 and self.rises_at(level) <= now:
+            level -= 1
+        return level
 
 
 class Account:
-    """One caller's standing at one level: what waits, and in which round its next turn is.
+    """One caller's standing at one level, apart for what has risen: what waits, and in which round its next turn is.
 
     Callers with the same round stand in the order of deadlines, so that callers who ask little are not held to turns.
     """
@@ -78,18 +97,18 @@ class Account:
             self.round, self.served = round, 0.0
 
     def serve(self, share: float) -> None:
-        """It was given a share of a full batch."""
+        """It was given a share of a full batch, or gives back what was not run."""
         self.served += share / self.weight
-        rounds = int(self.served / QUANTUM)
+        rounds = floor(self.served / QUANTUM)
         self.round += rounds
         self.served -= rounds * QUANTUM
 
 
 class Level:
-    """All that waits at one level of priority; `round` is the one that is served now."""
+    """All that waits at one level of priority, by caller and priority; `round` is the one that is served now."""
 
     def __init__(self) -> None:
-        self.accounts: dict[str, Account] = {}
+        self.accounts: dict[tuple[str, int], Account] = {}
         self.horizon = Horizon()
         self.round = 0
 

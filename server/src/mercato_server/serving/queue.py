@@ -5,6 +5,7 @@ a look at each caller who waits.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from math import inf
 from weakref import ref
@@ -16,20 +17,24 @@ from mercato_server.serving.lines import QUANTUM, Account, Entry, Group, Level, 
 from mercato_server.serving.request import GroupKey, Request
 from mercato_server.serving.turns import Turns
 
-AGED = 0.8
-"""Share of a request's time after which it counts as most urgent, so that it is run before its deadline."""
-
 _COMPACT_ABOVE = 16
 _RECENT = 0.05
 
-Weights = Callable[[float], float]
-"""From the weight of what is most urgent to the weight up to which less urgent rows may ride along; or from the time
-that is left, in seconds, to the weight of which a run takes no longer."""
+
+@dataclass(frozen=True)
+class Allowed:
+    """What a batch may weigh, as far as is known of runs.
+
+    `ride` gives the weight up to which less urgent rows may join more urgent ones of some weight, `in_time` that of
+    which a run is over in so many seconds, `worth` that from which on a batch is worth its run, of that of a full one.
+    """
+
+    ride: Callable[[float], float]
+    in_time: Callable[[float], float]
+    worth: Callable[[float], float]
 
 
-def any_weight(of: float) -> float:
-    """No bound."""
-    return inf
+ANYTHING = Allowed(lambda _: inf, lambda _: inf, lambda _: 0.0)
 
 
 def alike(caller: str) -> float:
@@ -100,6 +105,7 @@ class Queue:
             return
         for entry in alive:
             self._enter(entry)
+            entry.account.serve(-entry.share)
 
     def clear(self) -> list[Entry]:
         """Take everything out."""
@@ -121,7 +127,7 @@ class Queue:
             return None
         accounts = self._levels[worst].accounts
         greediest = max(accounts.values(), key=lambda account: account.load / account.weight)
-        if worst == priority and not _is_greedier(greediest, accounts.get(caller), self._weight_of(caller)):
+        if worst == priority and not _is_greedier(greediest, accounts.get((caller, priority)), self._weight_of(caller)):
             return None
         return next(reversed(greediest.entries))
 
@@ -131,6 +137,7 @@ class Queue:
         A caller waits for no more of the others than their turns beside its own, and for nothing due later.
         """
         above = sum(level.horizon.total for number, level in self._levels.items() if number < request.priority)
+        above += self._again.weight
         level = self._levels.get(request.priority)
         if level is None:
             return above
@@ -169,15 +176,13 @@ class Queue:
             return self._clock(), 0.0
         return entry.since, min(group.cost[entry.level] or group.rows[entry.level], self.batch_weight)
 
-    def take(
-        self, only_full: bool, ride: Weights = any_weight, in_time: Weights = any_weight
-    ) -> tuple[list[Entry], bool]:
+    def take(self, only_full: bool, allowed: Allowed = ANYTHING) -> tuple[list[Entry], bool]:
         """Take the next batch out: a part of one that has raised first, unless something more urgent waits.
 
         Gives its entries, and whether it reached a limit with more waiting. With `only_full` nothing is taken when
         the batch whose turn it is reaches no limit, so that a group which fills often overtakes no other; what is
-        taken reached one. Less urgent rows ride along up to the weight that `ride` gives. A batch becomes no larger
-        than its earliest deadline allows by `in_time`; what cannot be run in time even by itself is told so.
+        taken reached one. A batch becomes no larger than is `allowed` for its earliest deadline, and what cannot be run
+        in time, by itself or in a batch that is worth its run, is told so.
         """
         if not self._count and not self._again:
             return [], False
@@ -189,10 +194,11 @@ class Queue:
             group = self._turns.first() if self._count else None
             if group is None or (only_full and not self._fills(group)):
                 return [], False
-            entries, is_full = self._form(group, now, ride, in_time)
+            entries, is_full = self._form(group, now, allowed)
             if only_full and not is_full and not (is_full := self._fill(entries)):
-                self.put_back(entries)  # some were late
-            elif entries:
+                self.put_back(entries)  # some were late, or in a hurry
+                return [], False
+            if entries:
                 return entries, is_full
 
     def _bisected(self, now: float, only_full: bool) -> list[Entry] | None:
@@ -202,42 +208,49 @@ class Queue:
             return None
         group = self._turns.first()
         first = group.first() if group else None
-        if first is not None and first.level < min(entry.level for entry in part):
+        if first is not None and first.level < min(entry.risen(self._clock()) for entry in part):
             return None
         if only_full:
             return []
         self._again.pop()
         return part
 
-    def _form(self, group: Group, now: float, ride: Weights, in_time: Weights) -> tuple[list[Entry], bool]:
+    def _form(self, group: Group, now: float, allowed: Allowed) -> tuple[list[Entry], bool]:
         """The next entries of the group that fit together, and whether one that comes next would pass a limit."""
         taken: list[Entry] = []
         rows = cost = weight = 0
         most = inf
         while group.waiting and (entry := group.first()):
             request = entry.request
-            allowed = in_time(request.deadline - now)
-            if not (self._expiry.is_alive(entry, now) and self._expiry.is_in_time(entry, allowed)):
+            in_time = allowed.in_time(request.deadline - now)
+            if not (self._expiry.is_alive(entry, now) and (taken or self._is_in_time(group, entry, in_time, allowed))):
                 self._leave(entry)
                 continue
             if taken and entry.level > taken[-1].level:
-                most = min(most, ride(weight))
-            most = min(most, allowed)
+                most = min(most, allowed.ride(weight))
+            most = min(most, in_time)
             rows, cost, weight = rows + request.rows, cost + request.cost, weight + request.weight
             if taken and (rows > self._max_rows or cost > self._max_cost or weight > self.most_weight):
                 return taken, True
             if weight > most:
                 break
+            if not taken:
+                self._levels[entry.level].round = max(self._levels[entry.level].round, entry.account.round)
             self._serve(entry)
             taken.append(entry)
         return taken, False
+
+    def _is_in_time(self, group: Group, entry: Entry, most: float, allowed: Allowed) -> bool:
+        """Whether the first member of a batch can be answered in time by a batch that is worth its run."""
+        waiting = group.cost[entry.level] or group.rows[entry.level]
+        return self._expiry.is_in_time(entry, most, min(waiting, allowed.worth(self.batch_weight)))
 
     def _serve(self, entry: Entry) -> None:
         """Take it out and charge its caller."""
         account, request = entry.account, entry.request
         self._leave(entry)
-        account.serve(max(request.rows / self._max_rows, request.cost / self._max_cost))
-        self._levels[entry.level].round = account.round
+        entry.share = max(request.rows / self._max_rows, request.cost / self._max_cost)
+        account.serve(entry.share)
 
     def _enter(self, entry: Entry) -> None:
         request = entry.request
@@ -252,16 +265,18 @@ class Queue:
         if group.push(entry):
             self._turns.offer(group)
         if entry.level > 1:
-            heappush(self._aging, (_rises_at(entry), entry.place, entry.level, ref(entry)))
+            heappush(self._aging, (entry.rises_at(entry.level), entry.place, entry.level, ref(entry)))
+            if len(self._aging) > 2 * self._count + _COMPACT_ABOVE:
+                self._compact_aging()
         self._count += 1
         self._weight += request.weight
 
     def _account(self, level: Level, entry: Entry) -> Account:
         """That of its caller."""
-        caller = entry.request.caller
-        account = level.accounts.get(caller)
+        key = caller, _ = entry.request.caller, entry.request.priority
+        account = level.accounts.get(key)
         if account is None:
-            account = kept(level.accounts, caller, lambda: Account(entry.level, self._weight_of(caller)))
+            account = kept(level.accounts, key, lambda: Account(entry.level, self._weight_of(caller)))
         account.catch_up(level.round)
         return account
 
@@ -291,13 +306,15 @@ class Queue:
         """Let go of requests that have left: deep in a heap they would hold memory without bound."""
         for group in self._groups.values():
             group.compact()
+        self._left = 0
+
+    def _compact_aging(self) -> None:
         self._aging = [item for item in self._aging if (entry := item[3]()) and entry.line and entry.level == item[2]]
         heapify(self._aging)
-        self._left = 0
 
     def _fair_share(self, level: Level, request: Request) -> float:
         """What is run at this level before the request, if every other caller gets no more than its weight allows."""
-        own = level.accounts.get(request.caller)
+        own = level.accounts.get((request.caller, request.priority))
         own_weight = self._weight_of(request.caller)
         turn = ((own.load if own else 0) + request.weight) / own_weight + self.batch_weight * QUANTUM
         others = (account for account in level.accounts.values() if account is not own)
@@ -317,13 +334,6 @@ class Queue:
 
     def _now(self) -> float:
         return self._clock() / 1e9
-
-
-def _rises_at(entry: Entry) -> int:
-    """When it moves up from its level, in ns: step by step, and to the first level when it has aged."""
-    request = entry.request
-    step = AGED * (request.urgency * 1e9 - entry.since) / (request.priority - 1)
-    return entry.since + int(step * (request.priority - entry.level + 1))
 
 
 def _is_greedier(account: Account, other: Account | None, weight: float) -> bool:

@@ -13,6 +13,9 @@ from mercato_server.serving.request import Request
 
 _KEY_BYTES = 16
 _SIZE_BYTES = 8
+# What is longer stands in a key by its digest, which is made once where all rows share it: a short history costs less
+# in every key than a digest of its own would.
+_PLAIN_BYTES = 1024
 
 
 def row_keys(model: str, digest: str, request: Request) -> list[bytes]:
@@ -64,24 +67,35 @@ def _encoded(request: Request, names: list[str]) -> Iterable[bytes]:
 
 
 def _values(array: Array, lengths: npt.NDArray[np.int64] | None) -> Iterable[bytes]:
-    """One row after the other, so that no second copy of all is held."""
+    """One row after the other, so that no second copy of all is held; what all rows share is read once."""
+    if _is_shared(array, lengths):
+        return repeat(next(iter(_values(array[:1], None if lengths is None else lengths[:1]))), len(array))
     if lengths is not None:
         return (_sized(row[:length].tobytes()) for row, length in zip(array, lengths.tolist(), strict=True))
-    if len(array) > 1 and not array.strides[0]:
-        return repeat(next(iter(_values(array[:1], None))), len(array))  # shared by all rows
     return _items(array) if array.dtype == object else _numbers(array)
+
+
+def _is_shared(array: Array, lengths: npt.NDArray[np.int64] | None) -> bool:
+    return len(array) > 1 and not array.strides[0] and (lengths is None or bool((lengths == lengths[0]).all()))
 
 
 def _numbers(array: Array) -> Iterable[bytes]:
     data = array.tobytes()
     size = len(data) // len(array)
-    return (data[start : start + size] for start in range(0, len(data), size))
+    if not size:
+        return repeat(b"", len(array))
+    rows = (data[start : start + size] for start in range(0, len(data), size))
+    return map(_digest, rows) if size > _PLAIN_BYTES else rows
 
 
 def _items(array: Array) -> Iterable[bytes]:
     if array.ndim == 1:
         return map(_item, array.tolist())
-    return (b"".join(map(_item, row.ravel().tolist())) for row in array)
+    return (_joined(b"".join(map(_item, row.ravel().tolist()))) for row in array)
+
+
+def _joined(items: bytes) -> bytes:
+    return items if len(items) <= _PLAIN_BYTES else b"d" + _digest(items)  # no item begins like that
 
 
 def _item(item: str | bytes) -> bytes:
@@ -89,4 +103,10 @@ def _item(item: str | bytes) -> bytes:
 
 
 def _sized(data: bytes) -> bytes:
-    return len(data).to_bytes(_SIZE_BYTES, "little") + data
+    """Its size, which tells whether itself or its digest follows."""
+    size = len(data)
+    return size.to_bytes(_SIZE_BYTES, "little") + (data if size <= _PLAIN_BYTES else _digest(data))
+
+
+def _digest(data: bytes) -> bytes:
+    return blake2b(data, digest_size=_KEY_BYTES).digest()
