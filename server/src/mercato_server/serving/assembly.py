@@ -58,7 +58,7 @@ class Underway:
         return [found for found in (run, own) if found is not None] if run or own else ()
 
     def add(self, run: Run) -> None:
-        """Have it found, unless there is one that is as urgent."""
+        """Have it found by everyone, or where there is one as urgent by its own caller."""
         for key in run.keys:
             first = self._runs.get(key)
             if first is None:
@@ -68,7 +68,7 @@ class Underway:
             if not first.is_as_urgent(run.request):
                 self._runs[key], second = run, first
             if first.request.caller != run.request.caller:
-                self._put_beside(key, second)
+                self._beside[second.request.caller, key] = second
 
     def forget(self, run: Run) -> None:
         """Have it found no more."""
@@ -78,11 +78,6 @@ class Underway:
             name = run.request.caller, key
             if self._beside and self._beside.get(name) is run:
                 del self._beside[name]
-
-    def _put_beside(self, key: bytes, run: Run) -> None:
-        name = run.request.caller, key
-        if name not in self._beside or not self._beside[name].is_as_urgent(run.request):
-            self._beside[name] = run
 
 
 class Call:

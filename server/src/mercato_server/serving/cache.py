@@ -189,10 +189,9 @@ class RowCache:
             self._complete(call)
 
     def _break(self, calls: Iterable[Call], unforeseen: Exception) -> None:
-        """End calls, whatever state they are in; each has an error of its own."""
+        """End calls, each with an error of its own; what else they wait for is left as when a caller has gone."""
         fault = unmade(self._model, unforeseen)
         for call in calls:
-            self._leave(call)
             if not call.future.done():
                 _fail(call, PluginFault(fault.message, model=fault.model, known=fault.id))
 
