@@ -15,7 +15,7 @@ from bench.report import Spread
 from bench.texts import shop_texts
 from rich.table import Table
 
-from mercato.v1 import prediction_pb2
+from mercato.v1.prediction_pb2 import PredictResponse
 
 BATCH_ROWS = 16
 PLENTY = 100_000
@@ -61,18 +61,25 @@ class Waited:
 
 @dataclass(frozen=True)
 class Load:
-    """What one round measured: texts per second and a full batch without other callers, the calls of each load."""
+    """What one round measured: texts per second and a full batch without other callers, the calls of each load.
+
+    `flooded_ms` is a long batch of the flood beside which the urgent caller goes first, the 99th of 100.
+    """
 
     rate: float
     batch_ms: float
+    flooded_ms: float
     calls: Sequence[Records]
 
     @classmethod
     def join(cls, rounds: Sequence["Load"]) -> "Load":
         """The calls of all rounds together."""
-        rate, batch_ms = (statistics.median(getattr(each, name) for each in rounds) for name in ("rate", "batch_ms"))
+        calls = [Records.join(calls) for calls in zip(*(each.calls for each in rounds), strict=True)]
         return cls(
-            rate, batch_ms, [Records.join(calls) for calls in zip(*(each.calls for each in rounds), strict=True)]
+            statistics.median(each.rate for each in rounds),
+            statistics.median(each.batch_ms for each in rounds),
+            statistics.median(each.flooded_ms for each in rounds),
+            calls,
         )
 
 
@@ -80,24 +87,27 @@ class Load:
 class Round:
     """The urgent caller alone, beside a flood of the least priority, and beside one of its own.
 
-    `added_batches` is what the flood adds to its p99, in full batches; `over_equal` is that p99 as a share of the one
-    without priorities.
+    `added_batches` is what the flood adds to its p99, in full batches as they are without a flood, `added_flooded` in
+    long ones of the flood itself; `over_equal` is that p99 as a share of the one without priorities.
     """
 
     rate: float
     batch_ms: float
+    flooded_ms: float
     alone: Waited
     urgent: Waited
     equal: Waited
     added_batches: float
+    added_flooded: float
     over_equal: float
 
     @classmethod
     def of(cls, load: Load) -> "Round":
         """The figures of one round, or of all together."""
         alone, urgent, equal = (Waited.of(calls) for calls in load.calls)
-        added = (urgent.p99_ms - alone.p99_ms) / load.batch_ms
-        return cls(load.rate, load.batch_ms, alone, urgent, equal, added, urgent.p99_ms / equal.p99_ms)
+        added, over_equal = urgent.p99_ms - alone.p99_ms, urgent.p99_ms / equal.p99_ms
+        shares = added / load.batch_ms, added / load.flooded_ms
+        return cls(load.rate, load.batch_ms, load.flooded_ms, alone, urgent, equal, *shares, over_equal)
 
 
 @dataclass(frozen=True)
@@ -111,7 +121,9 @@ class Figures:
 FIGURES = {
     "rate": ("capacity, texts/s", 0),
     "batch_ms": (f"batch of {BATCH_ROWS}, ms", 0),
+    "flooded_ms": (f"batch of {BATCH_ROWS} beside the flood, p99 ms", 0),
     "added_batches": ("added to the p99, batches", 2),
+    "added_flooded": ("added to the p99, batches beside the flood", 2),
     "over_equal": ("p99 over that of equal priorities", 2),
 }
 
@@ -153,11 +165,21 @@ def _round(target: Target, number: int, seconds: int) -> Load:
     rate, batch_ms = uvloop.run(_unloaded(target))
     flood = [Phase(FLOOD * rate, WARM + seconds)]
     loads = {"alone": (URGENT, None), "urgent": (URGENT, LEAST), "equal": (DEFAULT, DEFAULT)}
-    calls = [_load(target, f"round {number}, {name}", priorities, flood, number) for name, priorities in loads.items()]
-    return Load(rate, batch_ms, calls)
+    calls = {name: _load(target, f"round {number}, {name}", asked, flood, number) for name, asked in loads.items()}
+    return Load(rate, batch_ms, _long_batch(calls["urgent"][1]), [own for own, _ in calls.values()])
 
 
-def _load(target: Target, what: str, priorities: tuple[int, int | None], flood: Sequence[Phase], seed: int) -> Records:
+def _long_batch(flood: Sequence[Records]) -> float:
+    """Milliseconds of a full batch, the 99th of 100, as the flood's receipts tell it."""
+    answers = (PredictResponse.FromString(answer) for records in flood for answer in records.answers if answer)
+    receipts = [answer.receipt for answer in answers if answer.receipt.batch_rows == BATCH_ROWS]
+    return float(np.percentile([each.pre_ns + each.compute_ns + each.post_ns for each in receipts], 99)) / 1e6
+
+
+def _load(
+    target: Target, what: str, priorities: tuple[int, int | None], flood: Sequence[Phase], seed: int
+) -> tuple[Records, Sequence[Records]]:
+    """The calls of the urgent caller, and those of the flood if there is one."""
     texts, (urgent, flooding) = shop_texts(), priorities
     short = sorted(range(len(texts)), key=lambda place: len(texts[place]))[:SHORT]
     phases = [Phase(0, WARM), Phase(RATE, flood[0].seconds - WARM)]
@@ -168,7 +190,7 @@ def _load(target: Target, what: str, priorities: tuple[int, int | None], flood: 
     _verify(calls, target.expected[short])
     for others in rest:
         _verify(others, target.expected)
-    return calls
+    return calls, rest
 
 
 def _verify(calls: Records, expected: encoder.Embeddings) -> None:
@@ -185,7 +207,7 @@ async def _unloaded(target: Target) -> tuple[float, float]:
         load = await drive(call, [_payload(chunk, DEFAULT) for chunk in chunks], calls=BATCHES, in_flight=1)
     expected = target.expected.reshape(len(chunks), -1)
     encoder.verify(load.answers, expected[np.arange(BATCHES) % len(chunks)])
-    receipts = [prediction_pb2.PredictResponse.FromString(answer).receipt for answer in load.answers]
+    receipts = [PredictResponse.FromString(answer).receipt for answer in load.answers]
     return rate, statistics.median(each.pre_ns + each.compute_ns + each.post_ns for each in receipts) / 1e6
 
 
@@ -195,7 +217,7 @@ def _payloads(texts: Sequence[str], priority: int) -> list[bytes]:
 
 def _payload(texts: Sequence[str], priority: int) -> bytes:
     request = encoder.request(*texts)
-    request.priority, request.want_receipt = priority, len(texts) > 1
+    request.priority, request.want_receipt = priority, True
     return request.SerializeToString()
 
 
