@@ -38,7 +38,7 @@ class InlineLane:
         self._name = name
         self._load_timeout = load_timeout
         self._under_way: set[asyncio.Future[Any]] = set()
-        self._recalled: JoinedBatch | None = None
+        self._recalled: dict[int, bool] = {}  # by the id of each batch in the lane
         self._closing: asyncio.Task[None] | None = None
         self._calls: queue.SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
@@ -62,16 +62,17 @@ class InlineLane:
         if self._closing is not None:
             text = f"model {self._name!r}: its worker ended before the request's turn came"
             raise WorkerCrashed(text, model=self._name, may_have_run=False)
+        self._recalled[id(batch)] = False
         try:
             result: BatchResult = await self._call(lambda: self._in_time(batch))
             return result
         finally:
-            if self._recalled is batch:
-                self._recalled = None
+            del self._recalled[id(batch)]
 
     def recall(self, batch: JoinedBatch) -> None:
-        """Have a batch that has not begun end with NotRun; there is one such at most."""
-        self._recalled = batch
+        """Have a batch that has not begun end with NotRun; any other is let be."""
+        if id(batch) in self._recalled:
+            self._recalled[id(batch)] = True
 
     @property
     def is_idle(self) -> bool:
@@ -106,7 +107,8 @@ class InlineLane:
             raise LoadFailed(f"{text}; inline its thread goes on") from None
 
     def _in_time(self, batch: JoinedBatch) -> BatchResult:
-        if batch is self._recalled or (batch.deadline is not None and time.monotonic() >= batch.deadline):
+        is_late = batch.deadline is not None and time.monotonic() >= batch.deadline
+        if is_late or self._recalled.get(id(batch), False):
             raise NotRun
         return self._worker.run(batch)
 
