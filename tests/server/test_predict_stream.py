@@ -49,7 +49,7 @@ def test_a_server_stops_reading_from_a_caller_who_never_reads(server: Running, w
         server.forget_peak()
         base = server.memory()
         for number in range(20_000):
-            stream.send(pricing([[1.0]] * 64, request_id=str(number)))
+            stream.send(pricing([[1.0]] * 256, request_id=str(number)))
         before, left = -1, stream.unsent
         while left != before:
             for _ in range(50):
