@@ -169,12 +169,7 @@ class App:
         """What one model is given: what all get, but for its overrides."""
         assert self._provider is not None, "models are brought up once it is settled"
         settings, given = self._settings, self._settings.overrides(model)
-        common = Resources(
-            self._provider,
-            self._threads,
-            settings.max_requests,
-            settings.max_request_bytes,
-        )
+        common = Resources(self._provider, self._threads, settings.max_requests, settings.max_request_bytes)
         if "provider" in given:
             given["provider"] = self._choose(given["provider"])
         if "threads" in given:

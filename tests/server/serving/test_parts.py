@@ -230,15 +230,12 @@ async def test_whoever_waits_is_told_of_what_nobody_foresaw(way: str, caplog: py
     [
         ([[1, 2]], [[3]], [[1, 2], [3, 0]]),
         ([[[1], [2]]], [[[3, 4]]], [[[1, 0], [2, 0]], [[3, 4], [0, 0]]]),
-        ([["a", "b"]], [["c"]], [["a", "b"], ["c", ""]]),
-        ([[b"a"]], [[b"b", b"c"]], [[b"a", b""], [b"b", b"c"]]),
-        ([[[]]], [[["c"]]], [[[""]], [["c"]]]),
+        ([[[]]], [[[3]]], [[[0]], [[3]]]),
     ],
 )
 async def test_outputs_of_different_widths_are_widened_with_zeros(first: object, second: object, whole: object) -> None:
     s = Scene(2)
-    dtype = None if np.array(second).dtype.kind == "i" else object
-    await s.finish(0, {"y": np.array(first, dtype)})
-    await s.finish(1, {"y": np.array(second, dtype)})
+    await s.finish(0, {"y": np.array(first, np.int64)})
+    await s.finish(1, {"y": np.array(second, np.int64)})
 
     assert s.future.result().outputs["y"].tolist() == whole

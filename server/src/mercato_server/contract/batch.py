@@ -1,6 +1,6 @@
-"""What goes through the lane: one joined batch and its result."""
+"""What goes through the lane: one joined batch and its result, and how rows are put together."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,3 +43,17 @@ class BatchResult:
     post_ns: int = 0
     padding: float = 0.0
     provider: str = "cpu"
+
+
+def concatenated(arrays: Sequence[Array]) -> Array:
+    """The rows of all, in order; where the sizes of their further axes differ, they are widened with zeros."""
+    if arrays[0].ndim > 1 and len({array.shape[1:] for array in arrays}) > 1:
+        widest = tuple(map(max, zip(*(array.shape[1:] for array in arrays), strict=True)))
+        arrays = [_widened(array, widest) for array in arrays]
+    return np.concatenate(arrays)
+
+
+def _widened(array: Array, shape: tuple[int, ...]) -> Array:
+    if array.shape[1:] == shape:
+        return array
+    return np.pad(array, [(0, 0), *((0, most - size) for most, size in zip(shape, array.shape[1:], strict=True))])

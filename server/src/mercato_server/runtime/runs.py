@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mercato_plugin import Batch, BatchPolicy, GraphSpec, Ragged
-from mercato_server.contract.batch import Array
+from mercato_server.contract.batch import Array, concatenated
 from mercato_server.runtime.bounds import Bounds
 from mercato_server.runtime.session import Session, ValuesRefused
 
@@ -158,15 +158,7 @@ def _stack(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
     """Join the runs' outputs along the rows."""
     if len(parts) == 1:
         return dict(parts[0])
-    return {name: np.concatenate(_level([part[name] for part in parts])) for name in parts[0]}
-
-
-def _level(arrays: list[Array]) -> list[Array]:
-    """Outputs that carry the padded axis differ in width between runs: widen them with zeros."""
-    if len({array.shape[1:] for array in arrays}) == 1:
-        return arrays
-    widths = np.max([array.shape[1:] for array in arrays], axis=0)
-    return [np.pad(a, [(0, 0), *((0, int(w - s)) for w, s in zip(widths, a.shape[1:], strict=True))]) for a in arrays]
+    return {name: concatenated([part[name] for part in parts]) for name in parts[0]}
 
 
 def _reorder(outputs: Mapping[str, Array], order: Indices) -> dict[str, Array]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mercato_server.contract.batch import Array, BatchResult, JoinedBatch
+from mercato_server.contract.batch import Array, BatchResult, JoinedBatch, concatenated
 from mercato_server.contract.receipt import Receipt, ReleaseReason
 from mercato_server.errors import InvalidRequest, PluginFault, RequestError, Violation
 from mercato_server.serving.request import Answer, Request
@@ -21,7 +21,7 @@ def join(requests: Sequence[Request]) -> JoinedBatch:
         parameters = {name: _per_row(value, first.rows) for name, value in first.parameters.items()}
         return JoinedBatch(first.inputs, first.rows, parameters, first.lengths, first.present, deadline)
     return JoinedBatch(
-        inputs={name: concatenated([r.inputs[name] for r in requests]) for name in first.inputs},
+        inputs={name: _joined([r.inputs[name] for r in requests]) for name in first.inputs},
         rows=sum(request.rows for request in requests),
         parameters=_joined_parameters(requests),
         lengths={name: np.concatenate([r.lengths[name] for r in requests]) for name in first.lengths},
@@ -96,21 +96,11 @@ def _per_row(value: object, rows: int) -> object:
     return np.full(rows, value.value, object if isinstance(value.value, str) else None)
 
 
-def concatenated(arrays: list[Array]) -> Array:
-    """Joined rows, read-only; ragged inputs, the only ones whose widths differ, are widened to the widest."""
-    if arrays[0].ndim > 1 and len({array.shape[1] for array in arrays}) > 1:
-        width = max(array.shape[1] for array in arrays)
-        arrays = [_widened(array, width) for array in arrays]
-    joined = np.concatenate(arrays)
+def _joined(arrays: list[Array]) -> Array:
+    """The rows of all, read-only; the worker writes the pad of a ragged input into the cells that widen it."""
+    joined = concatenated(arrays)
     joined.flags.writeable = False
     return joined
-
-
-def _widened(array: Array, width: int) -> Array:
-    """The worker, which knows the field's pad, writes it into the new cells."""
-    if array.shape[1] == width:
-        return array
-    return np.pad(array, [(0, 0), (0, width - array.shape[1]), *((0, 0),) * (array.ndim - 2)])
 
 
 def _rejection(

@@ -126,11 +126,9 @@ class Engine:
         if request.rows <= policy.max_rows and (policy.max_cost is None or request.cost <= policy.max_cost):
             return self.batcher.submit(request)
         slices = cut(request, policy)
-        return (
-            self.batcher.submit(request)
-            if len(slices) == 1
-            else Parts(request, slices, self.batcher.submit, model=self._model).future
-        )
+        if len(slices) == 1:  # one row that alone passes a limit
+            return self.batcher.submit(request)
+        return Parts(request, slices, self.batcher.submit, model=self._model).future
 
     def _check_deadline(self, request: Request) -> None:
         if self.batcher.is_late(request):

@@ -3,14 +3,11 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from mercato_plugin import BatchPolicy
-from mercato_server.contract.batch import Array
+from mercato_server.contract.batch import concatenated
 from mercato_server.contract.receipt import Receipt, together
 from mercato_server.errors import RequestError
 from mercato_server.serving.assembly import unmade
-from mercato_server.serving.batch import concatenated
 from mercato_server.serving.request import Answer, Request, Submit
 
 # As many as keep the lane's two places full while others come to their turn. More at once would only hold the loop up,
@@ -112,28 +109,12 @@ class Parts:
 
     def _whole(self, answers: Sequence[Answer]) -> Answer:
         names = answers[0].outputs
-        outputs = {name: concatenated(_level([answer.outputs[name] for answer in answers])) for name in names}
+        outputs = {name: concatenated([answer.outputs[name] for answer in answers]) for name in names}
         receipts = [answer.receipt for answer in answers]
         facts = together(receipts)._replace(
             queue_ns=_longest_wait(receipts), truncations=_truncations(receipts, self._request)
         )
         return Answer(outputs, facts)
-
-
-def _level(arrays: list[Array]) -> list[Array]:
-    """Outputs that carry a padded axis differ in its width between parts: widen them with zeros, or empty items."""
-    if len({array.shape[1:] for array in arrays}) == 1:
-        return arrays
-    items = (array.flat[0] for array in arrays if array.dtype == object and array.size)
-    zero = type(next(items, 0))()
-    widest = tuple(map(max, zip(*(array.shape[1:] for array in arrays), strict=True)))
-    return [_widened(array, widest, zero) for array in arrays]
-
-
-def _widened(array: Array, shape: tuple[int, ...], zero: object) -> Array:
-    wide = np.full((len(array), *shape), zero, array.dtype)
-    wide[tuple(map(slice, array.shape))] = array
-    return wide
 
 
 def _longest_wait(receipts: Sequence[Receipt]) -> int:

@@ -46,7 +46,10 @@ QUEUE_DEPTH = Metric("mercato_queue_depth", "gauge", "Requests that wait for a b
 REQUESTS_IN_FLIGHT = Metric("mercato_requests_in_flight", "gauge", "Requests that hold a permit.", VERSION)
 BYTES_IN_FLIGHT = Metric("mercato_request_bytes_in_flight", "gauge", "Bytes that requests with a permit hold.", VERSION)
 REFUSED = Metric(
-    "mercato_requests_refused_total", "counter", "Requests that found no room, by reason.", (*VERSION, "reason")
+    "mercato_requests_refused_total",
+    "counter",
+    "Requests refused on arrival or displaced from the queue, by reason.",
+    (*VERSION, "reason"),
 )
 CACHE_ROWS = Metric(
     "mercato_cache_rows_total",
