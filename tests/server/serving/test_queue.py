@@ -46,6 +46,13 @@ class Waiting:
         """Whose requests the next batches hold."""
         return [self.entries[number].request.caller for _ in range(batches) for number in self.take()]
 
+    def close(self) -> None:
+        """Look at every outcome, or asyncio tells of those that nobody has asked for."""
+        for entry in self.entries:
+            if not entry.future.cancel() and not entry.future.cancelled():
+                entry.future.exception()
+        self.loop.close()
+
 
 @pytest.fixture
 def make() -> Iterator[Callable[..., Waiting]]:
@@ -57,7 +64,7 @@ def make() -> Iterator[Callable[..., Waiting]]:
 
     yield make
     for waiting in made:
-        waiting.loop.close()
+        waiting.close()
 
 
 Make = Callable[..., Waiting]
@@ -235,7 +242,7 @@ def test_every_caller_gets_its_share_while_all_have_work(data: st.DataObject) ->
             fair = total * weight / sum(weights.values())
             assert abs(served[caller] - fair) <= 16 * 4 / 8 * 2 + 16
     finally:
-        w.loop.close()
+        w.close()
 
 
 def test_groups_never_mix_and_the_most_urgent_leads(make: Make) -> None:
