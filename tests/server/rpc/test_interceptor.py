@@ -13,7 +13,7 @@ import pytest
 from mercato_server.contract.call import Call, StreamCall
 from mercato_server.errors import InvalidRequest, NotFound
 from mercato_server.rpc.access import Access
-from mercato_server.rpc.interceptor import Guard, Handler
+from mercato_server.rpc.interceptor import Guard, Handler, Send
 from mercato_server.rpc.observation import Observation
 
 
@@ -43,6 +43,10 @@ class Context:
 
     async def read(self) -> Any:
         return self.message
+
+    async def write(self, message: bytes) -> None:
+        """The caller is gone."""
+        raise grpc.aio.InternalError
 
     async def abort(self, code: grpc.StatusCode, text: str, trailing: tuple[tuple[str, Any], ...]) -> None:
         self.code, self.text, self.trailing = code, text, dict(trailing)
@@ -84,6 +88,28 @@ async def test_a_stream_that_is_refused_is_observed() -> None:
         await run(None, context)
     assert context.code is grpc.StatusCode.PERMISSION_DENIED
     assert seen.requests.counts() == {("test.Service/Stream", "", 0, "PERMISSION_DENIED"): 1}
+
+
+async def test_an_answer_to_a_caller_who_has_just_gone_ends_the_stream_as_if_taken_back() -> None:
+    async def answer(stream: StreamCall) -> None:
+        await stream.send(b"too late")
+
+    seen = Observation()
+    run: Any = Guard(30.0, Access(), seen).stream("test.Service/Stream", answer).stream_stream
+    with pytest.raises(asyncio.CancelledError):
+        await run(None, Context())
+    assert seen.requests.counts() == {}
+
+
+async def test_progress_told_to_a_caller_who_has_just_gone_counts_as_cancelled() -> None:
+    async def tell(call: Call, send: Send) -> None:
+        await send(b"too late")
+
+    seen = Observation()
+    run: Any = Guard(30.0, Access(), seen).telling("test.Service/Tell", tell).stream_stream
+    with pytest.raises(asyncio.CancelledError):
+        await run(None, Context())
+    assert seen.requests.counts() == {("test.Service/Tell", "", 0, "CANCELLED"): 1}
 
 
 async def test_a_timeout_inside_a_method_is_no_passed_deadline() -> None:

@@ -74,7 +74,7 @@ class Guard:
 
         async def guarded(request: bytes | None, context: Context) -> None:
             call = self._call(method, request or b"", context)
-            await self._answered(call, context, request is not None, partial(handler, call, context.write))
+            await self._answered(call, context, request is not None, partial(handler, call, _sender(context)))
 
         return grpc.stream_stream_rpc_method_handler(self._reading(guarded))
 
@@ -89,7 +89,7 @@ class Guard:
             call = self._call(method, b"", context)
             try:
                 self._access.check_method(call)
-                await handler(StreamCall(call, read, context.write))
+                await handler(StreamCall(call, read, _sender(context)))
             except Exception as error:
                 call.request_id = _id_of_refused(call)
                 status = to_status(error, call.request_id)
@@ -193,7 +193,7 @@ def _guarded_unary(admit: Admit, behaviour: Any) -> Any:
             if request is MALFORMED:
                 raise _malformed()
             return await behaviour(request, context)
-        except grpc.aio.AbortError:
+        except (grpc.aio.AbortError, grpc.aio.InternalError):  # the latter: the caller is gone
             raise
         except Exception as error:
             await _abort(context, error, "")
@@ -207,7 +207,7 @@ def _guarded_stream(admit: Admit, behaviour: Any) -> Any:
             admit(context)
             async for answer in behaviour(_refusing(requests), context):
                 yield answer
-        except grpc.aio.AbortError:
+        except (grpc.aio.AbortError, grpc.aio.InternalError):  # the latter: the caller is gone
             raise
         except Exception as error:
             await _abort(context, error, "")
@@ -226,6 +226,18 @@ async def _next_message(context: Context) -> Any:
     """None when the caller ends the call before a whole message has come."""
     message: Any = await context.read()
     return None if message is grpc.aio.EOF else message
+
+
+def _sender(context: Context) -> Send:
+    """Writes to the caller. A write can fail before gRPC cancels the handler of one who is gone; both mean the same."""
+
+    async def send(message: bytes) -> None:
+        try:
+            await context.write(message)
+        except grpc.aio.InternalError:
+            raise asyncio.CancelledError from None
+
+    return send
 
 
 def _no_message() -> InvalidRequest:
