@@ -54,12 +54,13 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is stopping")
         last = None
         while True:
-            changed = self._changed
+            # As they are before the write, during which the server may stop.
+            changed, is_shut = self._changed, self._shut
             status = self._states.get(request.service, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
             if status != last:
                 await context.write(health_pb2.HealthCheckResponse(status=status))
                 last = status
-            if self._shut:
+            if is_shut:
                 return
             await changed.wait()
 
