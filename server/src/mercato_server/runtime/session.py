@@ -15,6 +15,9 @@ from mercato_server.runtime.shrinkage import Shrinkage
 # onnxruntime has one class for inputs that do not fit the graph and for values that a kernel refuses.
 _KERNEL = "while running"
 
+# It keeps the scale of a product in a float32 attribute, also where the graph computes in float64.
+_INEXACT_OPTIMIZERS = ["MatMulScaleFusion"]
+
 _is_shared = False
 
 _SHORT_NAMES = {long: short for short, long in ORT_NAMES.items()}
@@ -79,7 +82,10 @@ def open_session(path: Path, *, provider: str = "cpu", threads: int = 1) -> Sess
         if provider != "cpu":
             preload()
         options = _options(threads if provider == "cpu" else 1)
-        session = ort.InferenceSession(path, options, providers=session_providers(provider), enable_fallback=0)
+        providers = session_providers(provider)
+        session = ort.InferenceSession(
+            path, options, providers=providers, enable_fallback=0, disabled_optimizers=_INEXACT_OPTIMIZERS
+        )
     except Exception as error:  # onnxruntime's errors share no base class but Exception
         raise LoadFailed(f"graph {path.stem!r} cannot be loaded on {provider}: {type(error).__name__}") from error
     got = session.get_providers()[0]
