@@ -35,6 +35,7 @@ SPEC = ModelSpec(
 )
 
 
+TAGGED = replace(SPEC, outputs={"y": Text(axes=("batch", 2))})
 RANKED = replace(SPEC, outputs={"y": Y, "score": Tensor("float32")}, top_k=TopK("score", "k", "place"))
 
 
@@ -116,6 +117,7 @@ SEEN = {
     "another default": replace(SPEC, parameters={**SPEC.parameters, "k": Int(4, low=1, high=9)}),
     "no parameters": replace(SPEC, parameters={}),
     "a ranking": RANKED,
+    "a text more per row": replace(TAGGED, outputs={"y": Text(axes=("batch", 3))}),
 }
 PINNED = "1f5ccc5ecb4fb5a27229bf2643e9f25211a6926d2bea39427d061e4407044ab6"
 UNSEEN = {
@@ -130,6 +132,15 @@ UNSEEN = {
     "another tolerance": replace(SPEC, tolerance={"y": 0.5}),
     "another opset": replace(SPEC, opset=18),
 }
+
+
+def test_texts_with_axes_come_back_and_one_per_row_is_frozen_as_ever() -> None:
+    several = replace(SPEC, outputs={"y": Text(axes=("batch", Axis("tags", max=4), 2))})
+    assert thaw(json.loads(canonical(freeze(several)))) == several
+    assert schema_fingerprint(TAGGED) != schema_fingerprint(replace(SPEC, outputs={"y": Text()}))
+    assert freeze(replace(SPEC, outputs={"y": Text(axes=("batch",))}))["outputs"]["y"] == {
+        "$": "text", "max_bytes": 8192, "overflow": "refuse",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("change", SEEN)

@@ -9,9 +9,10 @@ from mercato_plugin import Batch, Secret, setting
 from mercato_plugin.settings import build_settings
 
 PUBLIC = """
-    API_VERSION BATCH GROUP Axis Batch BatchPolicy Bool BuildContext Built Choice Example Field Float GraphSpec Graphs
-    Image Int InvalidInput Label LoadContext Model ModelSpec Parameter Ragged Secret SpecContext SpecError Str Tensor
-    Text TopK hookimpl setting
+    API_VERSION BATCH GROUP Axis Batch BatchPolicy Bool BuildContext Built Choice Example Field Float FolderError
+    GraphSpec Graphs Image Int InvalidInput Label LoadContext Model ModelFolder ModelSpec Parameter Ragged Secret
+    SpecContext SpecError Str Tensor Text TopK folder_versions hookimpl masked publish_folder read_examples read_folder
+    setting staged_folder write_examples
 """
 
 

@@ -49,6 +49,9 @@ BAD: list[tuple[Callable[[], Any], str]] = [
     (lambda: Tensor(default=1), "a default needs optional=True"),
     (lambda: Text(0), "max_bytes must be at least 1, got 0"),
     (lambda: Text(overflow="wrap"), "overflow must be 'refuse' or 'truncate', got 'wrap'"),  # type: ignore[arg-type]
+    (lambda: Text(axes=(5,)), "text must have 'batch' as its first axis, got 5"),
+    (lambda: Text(axes=("batch", "tags")), r"axis 'tags' needs a maximum: write Axis\('tags', max=...\)"),
+    (lambda: spec(inputs={"t": Text(axes=("batch", 5))}), "input 't' has several strings per row; only outputs may"),
     (lambda: Image(("gif",)), "formats must be some of jpeg, png, webp"),
     (lambda: Image(()), "formats must be some of jpeg, png, webp"),
     (lambda: Label(()), "label names must be given and unique"),
@@ -193,7 +196,8 @@ def test_rows_have_no_batch_axis() -> None:
     assert X.row_axes == (2,)
     assert Tensor("float32", (3, 2), shared=True).row_axes == (3, 2)
     assert HISTORY.row_axes == (LENGTH,)
-    assert Text().row_axes == ()
+    assert Text().row_axes == Text(axes=("batch",)).row_axes == ()
+    assert Text(axes=("batch", 5)).row_axes == (5,)
     assert Label(("a",), ("batch", 5)).row_axes == (5,)
 
 

@@ -2,9 +2,12 @@
 
 from mercato_plugin.batch import Batch, Graphs, Ragged
 from mercato_plugin.context import BuildContext, LoadContext, SpecContext
-from mercato_plugin.errors import InvalidInput, SpecError
+from mercato_plugin.errors import FolderError, InvalidInput, SpecError
+from mercato_plugin.examples import read_examples, write_examples
 from mercato_plugin.fields import BATCH, Axis, Field, Image, Label, Tensor, Text
+from mercato_plugin.folder import ModelFolder, folder_versions, publish_folder, read_folder, staged_folder
 from mercato_plugin.hooks import API_VERSION, GROUP, hookimpl
+from mercato_plugin.masking import masked
 from mercato_plugin.model import Built, Example, Model
 from mercato_plugin.parameters import Bool, Choice, Float, Int, Parameter, Str
 from mercato_plugin.settings import Secret, setting
@@ -24,6 +27,7 @@ __all__ = [
     "Example",
     "Field",
     "Float",
+    "FolderError",
     "GraphSpec",
     "Graphs",
     "Image",
@@ -32,6 +36,7 @@ __all__ = [
     "Label",
     "LoadContext",
     "Model",
+    "ModelFolder",
     "ModelSpec",
     "Parameter",
     "Ragged",
@@ -42,6 +47,13 @@ __all__ = [
     "Tensor",
     "Text",
     "TopK",
+    "folder_versions",
     "hookimpl",
+    "masked",
+    "publish_folder",
+    "read_examples",
+    "read_folder",
     "setting",
+    "staged_folder",
+    "write_examples",
 ]

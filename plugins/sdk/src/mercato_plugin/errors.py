@@ -2,6 +2,7 @@
 
 Exception
 ├── SpecError      the specification contradicts itself (raised when it is written)
+├── FolderError    a model folder is absent, damaged, or not what its model can be built from
 └── InvalidInput   the caller's mistake, found by the plugin (raised while serving)
 """
 
@@ -10,6 +11,10 @@ from collections.abc import Sequence
 
 class SpecError(ValueError):
     """A model's specification is not valid; the text names the part and what was expected."""
+
+
+class FolderError(ValueError):
+    """A model folder cannot be used; the text names model, version and file, and never a path."""
 
 
 class InvalidInput(Exception):

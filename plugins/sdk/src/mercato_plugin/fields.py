@@ -149,13 +149,15 @@ class Text(Field):
     """Unicode strings, one per row; `max_bytes` counts their UTF-8 form.
 
     Longer strings are refused, or cut at a character boundary with `overflow="truncate"`,
-    which the receipt then says.
+    which the receipt then says. `axes` allows an output several strings per row, such as the tags of a title:
+    `Text(axes=("batch", 5))`; any of them may be empty.
     """
 
     kind: ClassVar[str] = "text"
 
     max_bytes: int = 8192
     overflow: Literal["refuse", "truncate"] = "refuse"
+    axes: Sequence[AxisSpec] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -163,6 +165,16 @@ class Text(Field):
             raise SpecError(f"max_bytes must be at least 1, got {self.max_bytes}")
         if self.overflow not in ("refuse", "truncate"):
             raise SpecError(f"overflow must be 'refuse' or 'truncate', got {self.overflow!r}")
+        axes = _checked_axes(self.axes)
+        if axes and axes[0] != BATCH:
+            raise SpecError(f"text must have 'batch' as its first axis, got {axes[0]!r}")
+        # One string per row is what no axes stand for, in fingerprints too.
+        object.__setattr__(self, "axes", axes if len(axes) > 1 else ())
+
+    @property
+    def row_axes(self) -> tuple[AxisSpec, ...]:
+        """Axes of one row, without the batch axis."""
+        return tuple(self.axes[1:])
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mercato_plugin.batch import Array, Batch, Graphs, Ragged
-from mercato_plugin.context import BuildContext, LoadContext, SpecContext
+from mercato_plugin.context import BuildContext, LoadContext
 from mercato_plugin.hooks import API_VERSION
 from mercato_plugin.spec import ModelSpec
 
@@ -38,9 +38,14 @@ class Model:
     `preprocess` and `postprocess` are each called by one thread at a time, possibly different ones.
     Both see the whole batch; numpy in, numpy out. Each served version has a shallow copy of the object, so what
     `load` sets on `self` is its own, while what the constructor made is shared.
+
+    A model that cannot be built without what training wrote sets `name`. It is then offered once for each of its
+    model folders that is served, and not at all without one; `spec(ctx)` is called with the folder's files, and the
+    specification it gives has that name. `train` and `evaluate` may be import strings, as `build` may.
     """
 
     spec: ModelSpec | Any
+    name: str = ""
     settings: type | None = None
     api_version: tuple[int, int] = API_VERSION
 
@@ -71,10 +76,17 @@ class Model:
         """Partial answers of a generating model. Defining it is refused until generation is served."""
         raise NotImplementedError
 
-    def train(self, data: Any, ctx: BuildContext) -> Mapping[str, float]:
-        """Optional: write a model folder from data and return the metrics."""
+    def train(self, data: Any, ctx: Any) -> Any:
+        """Optional: fit the model to `data`, save its files through `ctx`, and return what it scores on held-out rows.
+
+        `data` is a `mercato_training.Data`, `ctx` a `mercato_training.TrainContext`, the result a
+        `mercato_training.Evaluation`.
+        """
         raise NotImplementedError(f"{type(self).__name__} defines no train")
 
-    def evaluate(self, data: Any, predict: Any, ctx: SpecContext) -> Mapping[str, float]:
-        """Optional: metrics of `predict` on held-out data."""
+    def evaluate(self, data: Any, predict: Any, ctx: Any) -> Any:
+        """Optional: what `predict` scores on held-out rows of `data`, as a `mercato_training.Evaluation`.
+
+        `predict` takes the signature's inputs by name, any number of rows, and gives its outputs by name.
+        """
         raise NotImplementedError(f"{type(self).__name__} defines no evaluate")

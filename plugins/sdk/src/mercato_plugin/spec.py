@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mercato_plugin.errors import SpecError
-from mercato_plugin.fields import BATCH, Field, Label, Tensor
+from mercato_plugin.fields import BATCH, Field, Label, Tensor, Text
 from mercato_plugin.parameters import Int, Parameter
 
 MODEL_NAME = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
@@ -193,6 +193,9 @@ def _check_first_axes(spec: ModelSpec) -> None:
         if isinstance(item, Tensor | Label) and starts == item.shared:
             wanted = "no batch axis, because it is shared" if item.shared else "'batch' as its first axis"
             raise SpecError(f"{spec.name}: field {name!r} must have {wanted}")
+    for name, item in spec.inputs.items():
+        if isinstance(item, Text) and item.row_axes:
+            raise SpecError(f"{spec.name}: input {name!r} has several strings per row; only outputs may, write Text()")
     for name, item in spec.outputs.items():
         if item.shared or item.optional:
             raise SpecError(f"{spec.name}: output {name!r} cannot be shared or optional")
