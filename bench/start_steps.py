@@ -40,7 +40,7 @@ async def main() -> None:
         host = ProcessHost(plugin, settings.plugin(plugin.distribution), limits)
         with _timed(f"{plugin.distribution}: worker started, plugin imported"):
             offers = await host.start()
-        for offer in offers:
+        for offer in offers.models:
             name = offer.spec.name
             with _timed(f"{name}: artifact found and verified"):
                 artifact = Store(settings.store).find(offer.key)

@@ -162,6 +162,15 @@ def test_a_model_without_signature_tells_its_state(client: Client, server: FakeS
         client.predict("shop.rank", {"x": 1.0})
 
 
+def test_the_catalogue_tells_metrics_and_versions_that_are_refused(client: Client, server: FakeServer) -> None:
+    server.offer("shop.rank", numbers("item", "INT64")).versions[0].metrics.update({"ndcg@10": 0.5, "f1": 0.83})
+    server.refused = [catalog_pb2.RefusedPlugin(code="FOLDER_DAMAGED", reason="no", model="shop.rank", version=2)]
+    assert client.model("shop.rank").versions[0].metrics == {"f1": 0.83, "ndcg@10": 0.5}
+    assert client.model("pricing.linear").versions[0].metrics == {}
+    (refused,) = client.catalog().refused_plugins
+    assert (refused.code, refused.model, refused.version) == ("FOLDER_DAMAGED", "shop.rank", 2)
+
+
 def test_the_catalogue_is_typed(client: Client, server: FakeServer) -> None:
     model = server.offer("shop.match", text("query", doc="What was typed."), image("photo"))
     model.versions[0].since.FromSeconds(0)

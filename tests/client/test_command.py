@@ -1,6 +1,7 @@
 """The `mercato` command: what it prints, and with which code it ends."""
 
 import json
+import re
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -237,6 +238,18 @@ def test_models_tells_how_many_rows_and_how_they_are_ranked(server: FakeServer) 
     assert shown["rows"] == "at most 1024 in a request"
 
 
+def test_models_sets_the_metrics_of_versions_side_by_side(server: FakeServer) -> None:
+    model = server.offer("shop.rank", numbers("item", "INT64"))
+    model.versions[0].metrics.update({"f1": 0.8312345678, "rmse": 12.5})
+    model.versions.add(version=2).metrics["f1"] = 0.84
+    model.versions.add(version=3)
+    lines = list(map(str.strip, mercato("models", "shop.rank", "--server", server.address).stdout.splitlines()))
+    shown = lines[lines.index("Metrics") :]
+    rows = [[cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in shown if line.startswith(("│", "┃"))]
+    assert rows == [["metric", "version 1", "version 2"], ["f1", "0.831235", "0.84"], ["rmse", "12.5", ""]]
+    assert "Metrics" not in mercato("models", "pricing.linear", "--server", server.address).stdout
+
+
 def test_the_call_to_paste_runs(server: FakeServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8")
@@ -294,18 +307,20 @@ def test_added_commands_are_listed_without_being_imported() -> None:
     assert "added_command" not in sys.modules
 
 
-@pytest.mark.parametrize("name", SHIPPED)
-def test_help_says_what_the_servers_commands_do(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "text"), [(name, text) for commands in SHIPPED.values() for name, text in commands.items()]
+)
+def test_help_says_what_our_own_commands_do(name: str, text: str) -> None:
     entry = next(entry for entry in entry_points(group=GROUP) if entry.name == name)
     loaded = entry.load()
     told = loaded.info.help if isinstance(loaded, Typer) else loaded.__doc__.splitlines()[0]
-    assert told == SHIPPED[name]
-    assert SHIPPED[name] in mercato("--help").stdout
+    assert told == text
+    assert text in mercato("--help").stdout
 
 
-def test_the_table_of_help_texts_has_every_command_of_the_server() -> None:
-    shipped = [entry.name for entry in entry_points(group=GROUP) if entry.value.startswith("mercato_server.")]
-    assert sorted(shipped) == sorted(SHIPPED)
+def test_the_table_of_help_texts_has_every_command_of_ours() -> None:
+    shipped = [(entry.dist.name, entry.name) for entry in entry_points(group=GROUP) if entry.dist]
+    assert sorted(shipped) == sorted((dist, name) for dist, commands in SHIPPED.items() for name in commands)
 
 
 @pytest.mark.usefixtures("added")

@@ -147,7 +147,7 @@ def test_a_message_over_the_limit_is_the_callers_mistake_and_sent_once(client: C
 
 
 # Answers of the admin listener, which this client does not call.
-ADMIN_ONLY = {errors.LoadRefused, errors.LabelRefused, errors.LabelHolds}
+ADMIN_ONLY = {errors.LoadRefused, errors.GateNotPassed, errors.LabelRefused, errors.LabelHolds}
 
 
 @pytest.mark.parametrize("kind", [kind for kind in CODES if kind not in ADMIN_ONLY])

@@ -15,6 +15,7 @@ MercatoError
 │   ├── WorkerCrashed       the worker ended before the answer was ready
 │   ├── LoadRefused         an operator's load failed; what served before serves on
 │   ├── LabelRefused        a label cannot move to a version that is not AVAILABLE
+│   │   └── GateNotPassed       nor to one whose metrics do not pass a gate
 │   ├── LabelHolds          a version is not unloaded while a label means it
 │   ├── Cancelled           the caller took one request of a stream back
 │   ├── NotAllowed          the caller may not use this method or model
@@ -166,6 +167,12 @@ class LabelRefused(RequestError):
     """A label moves to AVAILABLE versions only."""
 
     reason = "VERSION_NOT_AVAILABLE"
+
+
+class GateNotPassed(LabelRefused):
+    """A label moves only to versions whose metrics pass every gate of their model."""
+
+    reason = "GATE_NOT_PASSED"
 
 
 class LabelHolds(RequestError):

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from mercato_server.contract.administration import LoadStep
 from mercato_server.contract.batch import BatchResult, JoinedBatch
 from mercato_server.contract.certificate import Certificate
 from mercato_server.contract.host import Loaded, Placement
-from mercato_server.contract.plugin import Offer, PluginInfo, Refusal
+from mercato_server.contract.plugin import Numbered, Offer, Offers, PluginInfo, Refusal, Untrained
 from mercato_server.contract.state import State
 from mercato_server.control.administration import Operator
 from mercato_server.control.crashes import Clock, CrashLimits
@@ -96,17 +96,23 @@ class PuppetHost:
         self.pid = next(stage.pids)
         self.lanes: list[PuppetLane] = []
         self.is_closed = self.ended_at_once = False
+        self.kept: set[Numbered] = set()
         self._stage = stage
         self._is_alive = False
         self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
-    async def start(self) -> Sequence[Offer]:
+    async def start(self, keeping: Collection[Numbered] = ()) -> Offers:
         await self._stage.passed(self.plugin.distribution, "start")
         answer = self._stage.answers[self.plugin.distribution]
         if isinstance(answer, Exception):
             raise answer
         self._is_alive = True
-        return [replace(offer, plugin=self.plugin) for offer in answer]
+        self.kept = set(keeping)
+        offers = [replace(offer, plugin=self.plugin) for offer in answer]
+        # Where no test says what its source is, the key stands for it.
+        return Offers(
+            offers, *self._stage.told.get(self.plugin.distribution, ((), ())), offers[0].key if offers else ""
+        )
 
     def lane(self, model: str, placement: Placement) -> "PuppetLane":
         self.lanes.append(PuppetLane(self, model, placement, self._stage))
@@ -189,11 +195,15 @@ class PuppetLane:
 
 
 class Stage:
-    """A control room. Artifacts are published before it starts; `answers` says what each distribution's host offers."""
+    """A control room. Artifacts are published before it starts.
+
+    `answers` says what each distribution's host offers, and `told` what it refuses and what needs training.
+    """
 
     def __init__(self, folder: Path, host_of: HostOf | None = None, *, isolation: str = "process") -> None:
         self.pids = itertools.count(1000)
         self.answers: dict[str, Sequence[Offer] | Exception] = {}
+        self.told: dict[str, tuple[Sequence[Refusal], Sequence[Untrained]]] = {}
         self.gates: dict[tuple[str, str], Gate] = {}
         self.failing: dict[tuple[str, str], Exception] = {}
         self.kept_out: list[Refusal] = []

@@ -14,7 +14,7 @@ from tests.server.runtime.made import X
 from tests.server.serving.puppet import ample
 
 from mercato_plugin import Batch, BatchPolicy, Model, ModelSpec
-from mercato_server.contract.plugin import OfferedModel, PluginInfo, Refusal
+from mercato_server.contract.plugin import Discovery, OfferedModel, PluginInfo, Refusal
 from mercato_server.contract.state import State
 from mercato_server.control.administration import Operator
 from mercato_server.control.lifecycle import Lifecycle
@@ -45,7 +45,7 @@ class Life:
     def use(self, provider: Provider) -> None:
         self.resources = Resources(provider, 1, 10, 10_000)
         loader = Loader(self.store, lambda model: self.resources, MemoryBudget(None), ample())
-        self.roster = Roster(lambda plugin: InlineHost(plugin, lambda: self._offered[plugin]), "inline")
+        self.roster = Roster(lambda plugin: InlineHost(plugin, lambda _: Discovery(self._offered[plugin])), "inline")
         self.control = Lifecycle(self.catalog, self.roster, loader, lambda name, progress: None)
 
     def offer(self, name: str, model: type[Model] = Model, graph: bytes | None = None) -> OfferedModel:

@@ -2,11 +2,12 @@
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tests.server.control.stage import KILLED, NBYTES, Stage, plugin
 
-from mercato_server.contract.plugin import Refusal
+from mercato_server.contract.plugin import Refusal, Trained, Untrained
 from mercato_server.contract.state import State
 from mercato_server.errors import (
     LoadFailed,
@@ -274,3 +275,95 @@ async def test_a_swapped_in_worker_is_supervised_with_a_budget_of_its_own(stage:
         await stage.until_state("shop.tiny", State.AVAILABLE)
     [worker] = stage.operator.workers()
     assert worker.restarts == 3
+
+
+# --- versions from model folders --------------------------------------------------------------------------------------
+
+
+async def test_a_load_has_what_serves_offered_too_and_not_what_was_unloaded(stage: Stage) -> None:
+    await stage.up(stage.offer("shop.tiny"))
+    stage.install(stage.offer("shop.tiny"), stage.offer("shop.tiny", version=2))
+    steps = await stage.load("shop.tiny")
+    assert stage.hosts[1].kept == {("shop.tiny", 1)}
+    assert {(step.version, step.state) for step in steps if step.state is State.AVAILABLE} == {
+        (1, State.AVAILABLE), (2, State.AVAILABLE),
+    }  # fmt: skip
+    await stage.operator.unload("shop.tiny", 1)
+    stage.install(stage.offer("shop.tiny", version=2))
+    await stage.load("shop.tiny")
+    assert stage.hosts[2].kept == {("shop.tiny", 2)}
+
+
+async def test_a_version_that_cannot_be_loaded_is_told_and_takes_no_other_along(stage: Stage) -> None:
+    await stage.up(stage.offer("shop.tiny"))
+    stage.install(stage.offer("shop.tiny"), stage.offer("shop.tiny", version=3))
+    torn, elsewhere = (
+        Refusal(plugin(TINY), "FOLDER_DAMAGED", f"{model} is torn", model, 2) for model in ("shop.tiny", "shop.extra")
+    )
+    kept = Refusal(plugin(TINY), "FOLDER_DAMAGED", "shop.tiny is torn", "shop.tiny", 1)
+    stage.told[TINY] = ([torn, elsewhere, kept], [Untrained(plugin(TINY), "shop.new")])
+    steps = await stage.load("shop.tiny")
+
+    assert [(step.model, step.version, step.reason) for step in steps if step.state is State.FAILED] == [
+        ("shop.tiny", 2, "FOLDER_DAMAGED: shop.tiny is torn")
+    ]
+    assert sorted(stage.catalog.models["shop.tiny"]) == [1, 3]
+    assert stage.catalog.refused == [torn, elsewhere, kept]
+    with pytest.raises(NotFound, match="model 'shop.new' is installed but has no trained version; train one with "):
+        stage.catalog.model("shop.new")
+    stage.told[TINY] = ([], [])
+    await stage.load(plugin=TINY)
+    assert (stage.catalog.refused, stage.catalog.untrained) == ([], [])
+
+
+@pytest.mark.parametrize("model", ["shop.tiny", ""])
+async def test_where_nothing_can_be_loaded_the_reason_is_told(stage: Stage, model: str) -> None:
+    await stage.up(stage.offer("shop.tiny"))
+    stage.install(distribution=TINY)
+    stage.told[TINY] = ([Refusal(plugin(TINY), "FOLDER_DAMAGED", "it is torn", "shop.tiny", 1)], [])
+    with pytest.raises(LoadRefused, match="^it is torn$") as caught:
+        await stage.load(**({"model": model} if model else {"plugin": TINY}))
+    assert caught.value.reason == "FOLDER_DAMAGED"
+
+    stage.told[TINY] = ([], [Untrained(plugin(TINY), "shop.tiny")])
+    with pytest.raises(LoadRefused, match="shop.tiny of mercato-tiny 1.0 is untrained; make a version of it with"):
+        await stage.load(**({"model": model} if model else {"plugin": TINY}))
+    assert await stage.ask("shop.tiny") == [[2, 2]]
+
+
+async def test_a_plugin_of_which_all_is_untrained_has_no_worker_until_it_is_loaded(stage: Stage) -> None:
+    stage.told[TINY] = ([], [Untrained(plugin(TINY), "shop.tiny")])
+    await stage.control.bring_up([stage.install(distribution=TINY)])
+    assert stage.operator.workers() == [] and stage.hosts[0].is_closed
+    stage.install(stage.offer("shop.tiny"))
+    stage.told[TINY] = ([], [])
+    await stage.load(plugin=TINY)
+    assert await stage.ask("shop.tiny") == [[2, 2]] and stage.catalog.untrained == []
+
+
+async def test_a_worker_that_is_started_again_keeps_the_versions_that_sat_there(stage: Stage) -> None:
+    trained = Trained(Path("files"), "d" * 64, {"f1": 0.5})
+    await stage.up(replace(stage.offer("shop.tiny"), trained=trained))
+    assert stage.version("shop.tiny").metrics == {"f1": 0.5}
+    stage.install(stage.offer("shop.tiny", version=2))
+    stage.hosts[0].crash()
+    await stage.clock.asleep()
+    stage.clock.advance(1)
+    await stage.until_state("shop.tiny", State.FAILED)
+    assert stage.hosts[1].kept == {("shop.tiny", 1)}
+    assert stage.version("shop.tiny").status.reason == (
+        "LOAD_FAILED: the model folder of shop.tiny version 1 is gone or damaged; bring it back, load it with "
+        "mercato admin load --plugin mercato-tiny, or move labels to another version"
+    )
+
+
+async def test_inline_another_folder_is_loaded_and_other_code_is_not(stage: Stage) -> None:
+    stage.build("inline")
+    first = stage.offer("shop.tiny")
+    await stage.up(first)
+    stage.install(first, stage.offer("shop.tiny", version=2))
+    await stage.load("shop.tiny")
+    assert stage.catalog.resolve("shop.tiny").number == 2
+    stage.install(stage.offer("shop.tiny", version=3))
+    with pytest.raises(LoadRefused, match="source of mercato-tiny changed on disk"):
+        await stage.load("shop.tiny")

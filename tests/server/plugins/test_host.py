@@ -83,6 +83,11 @@ BAD: dict[str, tuple[str, str, str]] = {
         "SPEC_INVALID",
         "shop.bad",
     ),
+    "a name that is none": (
+        plugin("bad", "    name = '../bad'"),
+        "SPEC_INVALID",
+        "Made.name is '../bad', expected two lower-case words with one dot",
+    ),
     "text that no graph takes": (
         plugin("bad", "    from mercato_plugin import Text\n    spec = replace(SPEC, inputs={'x': Text()})"),
         "SPEC_INVALID",
@@ -279,7 +284,7 @@ def in_a_fresh_process(site: Path, code: str) -> list[str]:
     discover = (
         "import sys\n"
         "from mercato_server.plugins.host import Policy, discover\n"
-        "found = discover(Policy(deny=('mercato-pricing', 'mercato-semantic')), lambda name: {})\n"
+        "found = discover(Policy(deny=('mercato-pricing', 'mercato-reviews', 'mercato-semantic')), lambda name: {})\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", discover + code],

@@ -12,7 +12,20 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from mercato.v1 import tensor_pb2
-from mercato_plugin import Axis, BatchPolicy, Field, Image, Int, Label, ModelSpec, SpecError, Tensor, Text, TopK
+from mercato_plugin import (
+    Axis,
+    BatchPolicy,
+    Field,
+    GraphSpec,
+    Image,
+    Int,
+    Label,
+    ModelSpec,
+    SpecError,
+    Tensor,
+    Text,
+    TopK,
+)
 from mercato_server.contract.batch import Array
 from mercato_server.contract.fields import numpy_dtype
 from mercato_server.errors import InvalidRequest
@@ -118,6 +131,15 @@ def test_texts_come_back(values: list[str]) -> None:
     got = decoded(codec(text=Text(max_bytes=80)), text=np.array(values, object))
     assert got.arrays["text"].tolist() == values
     assert not got.truncations
+
+
+def test_several_texts_of_a_row_are_items_in_their_order() -> None:
+    made = ModelSpec(
+        name="test.tags", inputs={"x": Tensor("float32")}, outputs={"tags": Text(axes=("batch", 2))},
+        graph=GraphSpec(inputs={"x": Tensor("float32")}, outputs={"x": Tensor("float32")}),
+    )  # fmt: skip
+    (named,) = SignatureCodec(made).encode({"tags": np.array([["好", ""], ["", "b"], ["", ""]], object)}, ())
+    assert (list(named.tensor.shape), list(named.tensor.items)) == ([3, 2], ["好".encode(), b"", b"", b"b", b"", b""])
 
 
 @steady

@@ -4,6 +4,7 @@ import asyncio
 import os
 import threading
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from tests.server.runtime.made import DOUBLE, answering, artifact, double, joine
 from mercato_plugin import Batch, Model
 from mercato_server.contract.host import Placement
 from mercato_server.contract.lane import NotRun
-from mercato_server.contract.plugin import OfferedModel, PluginInfo
+from mercato_server.contract.plugin import Discovery, Numbered, OfferedModel, PluginInfo
 from mercato_server.errors import LoadFailed, PluginFault, PluginRefused
 from mercato_server.runtime.inline import InlineHost, InlineLane
 from mercato_server.store.offered import key_of
@@ -180,12 +181,12 @@ def offered(model: type[Model] = Model, settings: Any = None) -> OfferedModel:
 async def test_a_host_imports_on_a_thread_and_opens_lanes(tmp_path: Path) -> None:
     where: list[threading.Thread] = []
 
-    def find() -> list[OfferedModel]:
+    def find(keeping: Collection[Numbered]) -> Discovery:
         where.append(threading.current_thread())
-        return [offered()]
+        return Discovery([offered()])
 
     host = InlineHost(PLUGIN, find)
-    [offer] = await host.start()
+    [offer] = (await host.start()).models
     assert where[0] is not threading.main_thread() and where[0].daemon
     assert (offer.plugin, offer.spec, offer.key) == (PLUGIN, DOUBLE, key_of(offered()))
     assert host.pid == os.getpid() and host.memory() > 1 << 20
@@ -200,7 +201,7 @@ async def test_a_host_imports_on_a_thread_and_opens_lanes(tmp_path: Path) -> Non
 
 
 async def test_a_host_never_ends_on_its_own() -> None:
-    host = InlineHost(PLUGIN, lambda: [offered()])
+    host = InlineHost(PLUGIN, lambda _: Discovery([offered()]))
     await host.start()
     ending = asyncio.ensure_future(host.ended())
     await host.close()
@@ -210,7 +211,7 @@ async def test_a_host_never_ends_on_its_own() -> None:
 
 
 async def test_an_import_that_is_refused_is_told_as_it_is() -> None:
-    def find() -> list[OfferedModel]:
+    def find(keeping: Collection[Numbered]) -> Discovery:
         raise PluginRefused("NO_HOOK", "mercato-made has no hook")
 
     with pytest.raises(PluginRefused, match="has no hook") as caught:
@@ -221,10 +222,10 @@ async def test_an_import_that_is_refused_is_told_as_it_is() -> None:
 async def test_an_import_that_does_not_end_is_refused_and_left_alone() -> None:
     go, ended = threading.Event(), threading.Event()
 
-    def find() -> list[OfferedModel]:
+    def find(keeping: Collection[Numbered]) -> Discovery:
         assert go.wait(10)
         ended.set()
-        return []
+        return Discovery()
 
     with pytest.raises(
         PluginRefused, match=r"importing no_such_package took longer than 0.01 s \(import_timeout"
@@ -244,7 +245,7 @@ class Unkeyable:
 
 async def test_settings_that_cannot_enter_the_key_are_a_refusal() -> None:
     with pytest.raises(PluginRefused, match="mercato-made: setting 'what' holds object") as caught:
-        await InlineHost(PLUGIN, lambda: [offered(settings=Unkeyable())]).start()
+        await InlineHost(PLUGIN, lambda _: Discovery([offered(settings=Unkeyable())])).start()
     assert caught.value.code == "SETTINGS_INVALID"
 
 
@@ -312,7 +313,7 @@ async def test_closing_twice_at_once_closes_once_and_both_wait(tmp_path: Path) -
 
 async def test_a_host_that_is_closed_ends_the_threads_that_are_idle_and_leaves_the_others(tmp_path: Path) -> None:
     hung = Hung()
-    host = InlineHost(PLUGIN, lambda: [offered(hung.model)])
+    host = InlineHost(PLUGIN, lambda _: Discovery([offered(hung.model)]))
     await host.start()
     made = artifact(tmp_path, DOUBLE, {"model": double()}, [{"x": [[1, 2]]}])
     lane = host.lane("shop.double", Placement(made, "cpu", 1))

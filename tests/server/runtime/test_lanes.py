@@ -3,7 +3,7 @@
 import asyncio
 import importlib
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from tests.server.gate import install
 from tests.server.runtime.test_process import PLUGIN, Stop, asked, placement
 
 from mercato_server.contract.lane import NotRun
-from mercato_server.contract.plugin import OfferedModel, PluginInfo
+from mercato_server.contract.plugin import Discovery, Numbered, PluginInfo
 from mercato_server.errors import InvalidRequest, PluginFault, WorkerCrashed
 from mercato_server.plugins.host import load_one
 from mercato_server.runtime.inline import InlineHost
@@ -30,7 +30,7 @@ async def lane(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
     monkeypatch.syspath_prepend(path)
     importlib.invalidate_caches()
 
-    def found() -> list[OfferedModel]:
+    def found(keeping: Collection[Numbered]) -> Discovery:
         return load_one(INFO, lambda _: {})
 
     host: Any = InlineHost(INFO, found) if request.param == "inline" else ProcessHost(INFO, {}, WorkerLimits())

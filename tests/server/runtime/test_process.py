@@ -176,6 +176,12 @@ def is_alive(pid: int) -> bool:
     return False
 
 
+def stop(pid: int) -> None:
+    """Stop a process of ours; when this returns every thread of it stands."""
+    os.kill(pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
+
+
 def descriptors() -> set[str]:
     found = set()
     for entry in Path("/proc/self/fd").iterdir():
@@ -187,7 +193,7 @@ def descriptors() -> set[str]:
 async def test_from_the_start_to_the_end(start: Start, tmp_path: Path) -> None:
     before = descriptors()
     host = start(given={"word": "red", "key": Secret("hush")})
-    (offer,) = await host.start()
+    (offer,) = (await host.start()).models
     assert (offer.spec, offer.plugin, len(offer.key)) == (SPEC, host.plugin, 64)
     assert host.pid != os.getpid() and host.memory() > 10_000_000
     lane = host.lane("shop.double", placement(tmp_path / "artifact"))
@@ -388,7 +394,7 @@ async def test_a_large_batch_passes_and_its_memory_is_given_back(start: Start, t
 async def test_a_process_outlives_neither_its_server_nor_a_stopped_one(start: Start, tmp_path: Path) -> None:
     host = start()
     await opened(host, tmp_path / "artifact")
-    os.kill(host.pid, signal.SIGSTOP)
+    stop(host.pid)
     await host.close()
     assert not is_alive(host.pid)
 
@@ -399,7 +405,7 @@ async def test_a_version_that_is_not_let_go_of_ends_its_worker(
     monkeypatch.setattr(process_lane, "CLOSE_SECONDS", 0.2)
     host = start()
     lane = await opened(host, tmp_path / "artifact")
-    os.kill(host.pid, signal.SIGSTOP)
+    stop(host.pid)
     await lane.close()
     assert await host.ended() == "was ended: closing model 'shop.double' took longer than 0.2 s"
 

@@ -86,6 +86,20 @@ def odd(batch: Batch) -> list[int]:
     return [row for row, value in enumerate(batch.inputs["x"][:, 0]) if value % 2]
 
 
+def test_rows_without_an_answer_hold_empty_texts(tmp_path: Path) -> None:
+    """A message holds texts or bytes, not both, nor numbers among them."""
+
+    def answer(batch: Batch, outputs: Any) -> dict[str, Any]:
+        if rows := odd(batch):
+            raise InvalidInput("x", "must be even", rows=rows)
+        return kinds(batch, color=[0] * batch.rows, name=["a"] * batch.rows)
+
+    result = loaded(tmp_path, answering(answer), KINDS).run(joined(3, 2))
+    assert result.outputs["name"].tolist() == ["", "a"]
+    assert result.outputs["tags"].tolist() == [["", ""], ["new", ""]]
+    assert result.outputs["top"].tolist() == [[0, 0, 0]] * 2
+
+
 def test_invalid_input_with_rows_fails_only_those(tmp_path: Path) -> None:
     class Even(Model):
         def preprocess(self, batch: Batch) -> Any:
@@ -260,6 +274,7 @@ KINDS = ModelSpec(
         "color": Label(("red", "green")),
         "name": Text(),
         "top": Tensor("float32", ("batch", Axis("k", max=3))),
+        "tags": Text(axes=("batch", 2)),
     },
     graph=GRAPH,
 )
@@ -267,6 +282,7 @@ KINDS = ModelSpec(
 
 def kinds(batch: Batch, **changed: Any) -> dict[str, Any]:
     right = {"color": [0, 1], "name": ["a", "b"], "top": np.zeros((batch.rows, 3), np.float32)}
+    right["tags"] = [["new", ""]] * batch.rows
     return {**right, **changed}
 
 
@@ -275,7 +291,8 @@ def test_labels_text_and_named_axes_may_be_plain_values(tmp_path: Path) -> None:
 
     assert result.outputs["color"].tolist() == [0, 1]
     assert result.outputs["name"].tolist() == ["a", "b"]
-    assert result.outputs["name"].dtype == object
+    assert result.outputs["tags"].tolist() == [["new", ""], ["new", ""]]
+    assert result.outputs["name"].dtype == result.outputs["tags"].dtype == object
 
 
 @pytest.mark.parametrize(
@@ -287,6 +304,10 @@ def test_labels_text_and_named_axes_may_be_plain_values(tmp_path: Path) -> None:
         ({"color": [0.0, 1.0]}, "output 'color' must be label indices from 0 to 1"),
         ({"name": ["only one"]}, "output 'name' has 1 rows, the batch has 2"),
         ({"name": [["a"], ["b"]]}, "output 'name' has rows of shape [1], the signature says []"),
+        ({"tags": ["new", "old"]}, "output 'tags' has rows of shape [], the signature says [2]"),
+        ({"tags": [["new"], ["old"]]}, "output 'tags' has rows of shape [1], the signature says [2]"),
+        ({"tags": [["new", ""], ["old"]]}, "output 'tags' has rows of shape [], the signature says [2]"),
+        ({"tags": [["new", ""]]}, "output 'tags' has 1 rows, the batch has 2"),
         (
             {"top": np.zeros((2, 4), np.float32)},
             "output 'top' has rows of shape [4], the signature says [k (at most 3)]",

@@ -233,9 +233,17 @@ async def test_whoever_waits_is_told_of_what_nobody_foresaw(way: str, caplog: py
         ([[[]]], [[[3]]], [[[0]], [[3]]]),
     ],
 )
-async def test_outputs_of_different_widths_are_widened_with_zeros(first: object, second: object, whole: object) -> None:
+async def test_numbers_of_different_widths_are_widened_with_zeros(first: object, second: object, whole: object) -> None:
     s = Scene(2)
     await s.finish(0, {"y": np.array(first, np.int64)})
     await s.finish(1, {"y": np.array(second, np.int64)})
 
     assert s.future.result().outputs["y"].tolist() == whole
+
+
+async def test_texts_of_different_widths_are_widened_with_empty_ones() -> None:
+    s = Scene(2)
+    await s.finish(0, {"y": np.array([["new", ""]], object)})
+    await s.finish(1, {"y": np.array([["sale"]], object)})
+
+    assert s.future.result().outputs["y"].tolist() == [["new", ""], ["sale", ""]]

@@ -11,7 +11,7 @@ from tests.server.serving.puppet import ample
 
 from mercato_plugin import Model, ModelSpec, Tensor
 from mercato_server.contract.administration import WorkerFacts
-from mercato_server.contract.plugin import OfferedModel, PluginInfo, Refusal
+from mercato_server.contract.plugin import Discovery, OfferedModel, PluginInfo, Refusal
 from mercato_server.contract.state import State
 from mercato_server.control.gauges import facts
 from mercato_server.control.lifecycle import Lifecycle
@@ -29,6 +29,7 @@ from mercato_server.telemetry.tally import RequestTally
 
 X = Tensor("float32", ("batch", 1), doc="a number")
 PLUGIN = PluginInfo("mercato-bad", "2.0", "bad", "no_such_package")
+WORSE = PluginInfo("mercato-worse", "1.0", "worse", "no_such_package")
 SPEC = ModelSpec(name="shop.bad", inputs={"x": X}, outputs={"y": X})
 
 
@@ -36,15 +37,19 @@ async def test_an_export_that_fails_is_counted_and_its_model_has_no_load(tmp_pat
     catalog, running = Catalog(), []
     given = Resources(Provider("cpu"), 1, 10, 10_000)
     loader = Loader(Store(tmp_path), lambda model: given, MemoryBudget(None), ample())
-    roster = Roster(lambda plugin: InlineHost(plugin, lambda: [OfferedModel(PLUGIN, Model(), SPEC)]), "inline")
+    roster = Roster(
+        lambda plugin: InlineHost(plugin, lambda _: Discovery([OfferedModel(PLUGIN, Model(), SPEC)])), "inline"
+    )
     control = Lifecycle(catalog, roster, loader, lambda name, progress: None)
     catalog.listeners.append(lambda version: running.append(version.status.state is State.EXPORTING))
-    await control.bring_up([PLUGIN], [Refusal(PLUGIN, "IMPORT_FAILED", "it cannot be imported")])
+    await control.bring_up(
+        [PLUGIN], [Refusal(WORSE, code, "it cannot be imported") for code in ("NO_HOOK", "NO_HOOK", "DENIED")]
+    )
 
     assert running == [False, True, False]
     told = facts(catalog, exports_failed=loader.exports_failed, streams=3)
     assert (told.exports_failed, told.streams) == (1, 3)
-    assert told.refused == [("mercato-bad", "IMPORT_FAILED")]
+    assert told.refused == [("mercato-worse", "DENIED"), ("mercato-worse", "NO_HOOK")]
     [model] = told.models
     assert (model.model, model.version, model.plugin, model.plugin_version) == ("shop.bad", 1, "mercato-bad", "2.0")
     assert (model.state, model.provider, model.load) == ("FAILED", "", None)

@@ -26,8 +26,7 @@ from mercato_client.tensors import decode, dtype_name
 
 def to_catalog(message: catalog_pb2.ListModelsResponse) -> Catalog:
     """Everything the server lists."""
-    refused = (RefusedPlugin(_plugin(r.plugin), r.entry_point, r.code, r.reason) for r in message.refused_plugins)
-    return Catalog(tuple(map(to_model, message.models)), tuple(refused))
+    return Catalog(tuple(map(to_model, message.models)), tuple(map(_refused, message.refused_plugins)))
 
 
 def to_model(message: catalog_pb2.Model) -> Model:
@@ -56,6 +55,11 @@ def _plugin(message: catalog_pb2.Plugin) -> Plugin:
     return Plugin(message.distribution, message.version)
 
 
+def _refused(message: catalog_pb2.RefusedPlugin) -> RefusedPlugin:
+    whose = _plugin(message.plugin)
+    return RefusedPlugin(whose, message.entry_point, message.code, message.reason, message.model, message.version)
+
+
 def _version(message: catalog_pb2.ModelVersion) -> ModelVersion:
     return ModelVersion(
         version=message.version,
@@ -69,6 +73,7 @@ def _version(message: catalog_pb2.ModelVersion) -> ModelVersion:
         max_rows=message.max_rows,
         memory_bytes=message.memory_bytes,
         batch_rows=message.batch_rows,
+        metrics=dict(message.metrics),
     )
 
 

@@ -119,7 +119,8 @@ class ModelVersion:
     """One version: its state with reason and since-when (UTC), and what is known of it so far.
 
     A request has at most `max_rows` rows; one of more than `batch_rows` is run in several batches. `memory_bytes` is
-    what loading and warming it were measured to take, 0 until then.
+    what loading and warming it were measured to take, 0 until then. `metrics` are what training measured on held-out
+    data, by name; empty for a version that was not trained apart from its plugin.
     """
 
     version: int
@@ -133,6 +134,7 @@ class ModelVersion:
     max_rows: int
     memory_bytes: int = 0
     batch_rows: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -169,12 +171,17 @@ class Model:
 
 @dataclass(frozen=True)
 class RefusedPlugin:
-    """A plugin that offers no model: `code` such as IMPORT_FAILED, and the reason in words."""
+    """A plugin that offers no model: `code` such as IMPORT_FAILED, and the reason in words.
+
+    With a `model` that one alone is refused, with a `version` that version alone.
+    """
 
     plugin: Plugin
     entry_point: str
     code: str
     reason: str
+    model: str = ""
+    version: int = 0
 
 
 @dataclass(frozen=True)

@@ -557,6 +557,26 @@ Global___Certificate: _TypeAlias = Certificate  # noqa: Y015
 class ModelVersion(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class MetricsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     VERSION_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
@@ -568,6 +588,7 @@ class ModelVersion(_message.Message):
     MAX_ROWS_FIELD_NUMBER: _builtins.int
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     BATCH_ROWS_FIELD_NUMBER: _builtins.int
+    METRICS_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     state: Global___ModelState.ValueType
     reason: _builtins.str
@@ -589,6 +610,10 @@ class ModelVersion(_message.Message):
     def providers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Providers of its sessions, the one in use first."""
 
+    @_builtins.property
+    def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """What training measured on held-out data, by name; empty for a version without a model folder."""
+
     def __init__(
         self,
         *,
@@ -603,10 +628,11 @@ class ModelVersion(_message.Message):
         max_rows: _builtins.int = ...,
         memory_bytes: _builtins.int = ...,
         batch_rows: _builtins.int = ...,
+        metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "signature", b"signature", "since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_rows", b"batch_rows", "certificate", b"certificate", "digest", b"digest", "max_rows", b"max_rows", "memory_bytes", b"memory_bytes", "providers", b"providers", "reason", b"reason", "signature", b"signature", "since", b"since", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_rows", b"batch_rows", "certificate", b"certificate", "digest", b"digest", "max_rows", b"max_rows", "memory_bytes", b"memory_bytes", "metrics", b"metrics", "providers", b"providers", "reason", b"reason", "signature", b"signature", "since", b"since", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -681,7 +707,7 @@ Global___Model: _TypeAlias = Model  # noqa: Y015
 
 @_typing.final
 class RefusedPlugin(_message.Message):
-    """A plugin that offers no model because it was refused or failed to load."""
+    """A plugin that offers no model because it was refused or failed to load, or one model or version of it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -689,10 +715,16 @@ class RefusedPlugin(_message.Message):
     ENTRY_POINT_FIELD_NUMBER: _builtins.int
     CODE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     entry_point: _builtins.str
     code: _builtins.str
     """A reason code, such as IMPORT_FAILED."""
     reason: _builtins.str
+    model: _builtins.str
+    """The model that is refused alone; empty = the whole plugin."""
+    version: _builtins.int
+    """The version of it that is refused alone; 0 = all of them."""
     @_builtins.property
     def plugin(self) -> Global___Plugin: ...
     def __init__(
@@ -702,10 +734,12 @@ class RefusedPlugin(_message.Message):
         entry_point: _builtins.str = ...,
         code: _builtins.str = ...,
         reason: _builtins.str = ...,
+        model: _builtins.str = ...,
+        version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["plugin", b"plugin"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "entry_point", b"entry_point", "plugin", b"plugin", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "entry_point", b"entry_point", "model", b"model", "plugin", b"plugin", "reason", b"reason", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

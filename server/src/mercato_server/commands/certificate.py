@@ -10,10 +10,10 @@ import typer
 from mercato_server import config
 from mercato_server.commands import tables
 from mercato_server.commands.failure import fail
-from mercato_server.commands.installed import chosen
+from mercato_server.commands.installed import MODELS_DIR_HELP, chosen, installed
 from mercato_server.contract.artifact import Artifact
 from mercato_server.contract.certificate import Certificate
-from mercato_server.errors import ExportFailed, StartupError
+from mercato_server.errors import ConfigError, ExportFailed, StartupError
 from mercato_server.store import Store
 from mercato_server.store.offered import key_of
 
@@ -26,12 +26,14 @@ _KINDS = {
 
 def command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of an installed model.")],
+    version: Annotated[int | None, typer.Option(min=1, help="This version; the highest when left out.")] = None,
     store: Annotated[Path | None, typer.Option(help="Folder of the exported artifacts.")] = None,
+    models_dir: Annotated[Path | None, typer.Option(help=MODELS_DIR_HELP)] = None,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """Print what was tried on an exported model and how far the graph was from its source."""
     try:
-        artifact = _stored(config.load(store=store), model)
+        artifact = _stored(config.load(store=store, models_dir=models_dir), model, version)
     except StartupError as error:
         fail("certificate", error)
     if json_output:
@@ -41,9 +43,13 @@ def command(
         _show(artifact)
 
 
-def _stored(settings: config.Settings, model: str) -> Artifact:
-    (offered,) = chosen(settings, [model])
-    artifact = Store(settings.store).find(key_of(offered))
+def _stored(settings: config.Settings, model: str, version: int | None) -> Artifact:
+    by_version = {offered.spec.version: offered for offered in chosen(installed(settings), [model])}
+    number = max(by_version) if version is None else version
+    if number not in by_version:
+        have = ", ".join(map(str, sorted(by_version)))
+        raise ConfigError(f"model {model!r} has no version {number} that is served; there are {have}")
+    artifact = Store(settings.store).find(key_of(by_version[number]))
     if artifact is None:
         raise ExportFailed(f"model {model!r}, as installed and configured, is not stored; run: mercato export {model}")
     return artifact

@@ -9,19 +9,31 @@ from mercato_server.contract.plugin import Discovery, OfferedModel
 from mercato_server.errors import ConfigError
 from mercato_server.plugins.host import Policy, discover
 
+MODELS_DIR_HELP = "Folder of the trained models."
+
 
 def installed(settings: Settings) -> Discovery:
     """What the installed plugins offer; whatever they print goes to standard error."""
+    policy = Policy(settings.plugins_allow, settings.plugins_deny)
     with redirect_stdout(sys.stderr):
-        return discover(Policy(settings.plugins_allow, settings.plugins_deny), settings.plugin)
+        return discover(policy, settings.plugin, settings.served_folders())
 
 
-def chosen(settings: Settings, names: Sequence[str]) -> list[OfferedModel]:
-    """The models of these names, all of them without a name. Raises ConfigError for one that is not installed."""
-    found = installed(settings)
+def chosen(found: Discovery, names: Sequence[str]) -> list[OfferedModel]:
+    """The versions of the models of these names, of all without a name. Raises ConfigError for one that has none."""
     known = {offered.spec.name for offered in found.models}
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        refused = "".join(f"; {refusal.code}: {refusal.reason}" for refusal in found.refused)
-        raise ConfigError(f"model {unknown[0]!r} is not installed; installed are {', '.join(sorted(known))}{refused}")
+    for name in names:
+        if name not in known:
+            raise ConfigError(_missing(found, name))
     return [offered for offered in found.models if not names or offered.spec.name in names]
+
+
+def _missing(found: Discovery, name: str) -> str:
+    if any(untrained.model == name for untrained in found.untrained):
+        return f"model {name!r} is untrained; train it with: mercato train {name} --data ..."
+    own = [refusal for refusal in found.refused if refusal.model == name]
+    if own:
+        return f"model {name!r} cannot be used: {own[0].code}: {own[0].reason}"
+    refused = "".join(f"; {refusal.code}: {refusal.reason}" for refusal in found.refused)
+    known = sorted({offered.spec.name for offered in found.models})
+    return f"model {name!r} is not installed; installed are {', '.join(known)}{refused}"

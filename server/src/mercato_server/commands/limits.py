@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mercato_plugin import BatchPolicy, Image, Str, Text
+from mercato_plugin.folder import MAX_FILE_NAME, MAX_JSON, MAX_METRICS
 from mercato_plugin.spec import MAX_NAME, MAX_VERSION
 from mercato_server.config import MAX_FILE_BYTES, Settings
 from mercato_server.contract.summary import MAX_SUMMARY
@@ -141,6 +142,9 @@ def _of_files() -> Iterator[Limit]:
     yield Limit("settings file", MAX_FILE_BYTES, "bytes", "CONFIG_INVALID")
     yield Limit("TLS file", tls.MAX_FILE_BYTES, "bytes", "CONFIG_INVALID")
     yield Limit("stored JSON", MAX_JSON_BYTES, "bytes", "ARTIFACT_DAMAGED")
+    yield Limit("manifest or metrics of a model folder", MAX_JSON, "bytes", "FOLDER_DAMAGED")
+    yield Limit("metrics of a version", MAX_METRICS, "metrics", "FOLDER_DAMAGED")
+    yield Limit("file name in a model folder", MAX_FILE_NAME, "characters", "FOLDER_DAMAGED")
     if tools_installed() is not None:
         # Without the tools nothing is exported, and what enforces these cannot be imported.
         from mercato_server.export import onnx_gate, ready_graph

@@ -45,6 +45,8 @@ class TextReport:
         tables.show(columns, map(_cells, versions), out=self._out)
         for refusal in self._app.catalog.refused:
             self._say(f"refused {refusal.plugin.distribution}: {refusal.code}: {refusal.reason}")
+        for untrained in self._app.catalog.untrained:
+            self._say(f"untrained: {untrained.model}; mercato train {untrained.model} --data ...")
         available = [version for version in versions if version.engine is not None]
         if available:
             address = f"{self._host}:{self._app.port}"
@@ -76,7 +78,8 @@ class JsonReport:
             for v in catalog.versions()
         ]
         refused = [{"plugin": r.plugin.distribution, "code": r.code, "reason": r.reason} for r in catalog.refused]
-        self._emit({"event": "ready", "models": models, "refused_plugins": refused})
+        untrained = [untrained.model for untrained in catalog.untrained]
+        self._emit({"event": "ready", "models": models, "refused_plugins": refused, "untrained": untrained})
 
     def _emit(self, event: dict[str, object]) -> None:
         print(json.dumps(event), file=self._out, flush=True)

@@ -12,6 +12,7 @@ from rich.console import Console
 from mercato_server import config
 from mercato_server.app import App, serve
 from mercato_server.commands.failure import fail
+from mercato_server.commands.installed import MODELS_DIR_HELP
 from mercato_server.commands.progress import ExportProgress
 from mercato_server.commands.report import JsonReport, TextReport
 from mercato_server.errors import StartupError
@@ -30,6 +31,10 @@ def command(
     tls_client_ca: Annotated[Path | None, typer.Option(help="PEM file with the authorities of callers.")] = None,
     insecure: Annotated[bool | None, typer.Option("--insecure", help="Allow plain text beyond loopback.")] = None,
     store: Annotated[Path | None, typer.Option(help="Folder of the exported artifacts.")] = None,
+    models_dir: Annotated[Path | None, typer.Option(help=MODELS_DIR_HELP)] = None,
+    gate: Annotated[
+        list[str] | None, typer.Option(metavar="EXPR", help="Metric bound of a labelled version, such as 'f1>=0.8'.")
+    ] = None,
     provider: Annotated[str | None, typer.Option(help="auto, cpu, cuda or tensorrt.")] = None,
     strict: Annotated[bool | None, typer.Option("--strict", help="Refuse to start when anything failed.")] = None,
     isolation: Annotated[
@@ -49,7 +54,7 @@ def command(
         settings = config.load(
             listen=listen, metrics_listen=metrics_listen, probe_listen=probe_listen,
             tls_cert=tls_cert, tls_key=tls_key, tls_client_ca=tls_client_ca, insecure=insecure,
-            store=store, provider=provider, strict=strict,
+            store=store, models_dir=models_dir, gate=gate or None, provider=provider, strict=strict,
             isolation=isolation, memory_limit=memory_limit, admin_listen=admin_listen,
             log_level=log_level, log_format=log_format, tracing=tracing,
         )  # fmt: skip

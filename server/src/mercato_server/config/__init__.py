@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource, SettingsError, TomlConfigSettingsSource
 
 from mercato_server.config.addresses import UNIX, admin_address, is_admin_listen, is_loopback
-from mercato_server.config.settings import ANY, OFF, AccessRule, ModelSettings, Settings, default_store
+from mercato_server.config.settings import OFF, Settings, default_store
 from mercato_server.config.sources import (
     FILE_VARIABLE,
     MAX_FILE_BYTES,
@@ -21,6 +21,7 @@ from mercato_server.config.sources import (
     plugin_variables,
     settings_file,
 )
+from mercato_server.config.tables import ANY, AccessRule, ModelSettings
 from mercato_server.errors import ConfigError
 
 __all__ = [

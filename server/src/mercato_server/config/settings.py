@@ -2,14 +2,14 @@
 
 import json
 import os
-import re
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from packaging.utils import canonicalize_name
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -21,11 +21,13 @@ from pydantic_settings import (
 from mercato_plugin import Secret
 from mercato_server.config.addresses import MAX_PORT, UNIX, is_address, is_admin_listen, is_loopback
 from mercato_server.config.sources import plugin_variables, settings_file
+from mercato_server.config.tables import AccessRule, CallerSettings, ModelSettings, ProviderName
+from mercato_server.contract import gates
+from mercato_server.contract.gates import Gate
 from mercato_server.errors import ConfigError
+from mercato_server.store.folders import ServedFolders
 
 OFF = "off"
-ANY = "*"
-_METHOD = re.compile(r"[\w.]+/\w+")
 _ADDRESSES = {
     "listen": f"host:port with a port from 0 to {MAX_PORT}",
     "metrics_listen": f"host:port with a port from 0 to {MAX_PORT}, or {OFF!r}",
@@ -51,86 +53,7 @@ def _listed(value: Any) -> Any:
 
 Names = TypeVar("Names", bound=tuple[str, ...] | None)
 Listed = Annotated[Names, NoDecode, BeforeValidator(_listed)]
-OneOrMany = Annotated[
-    tuple[str, ...],
-    BeforeValidator(
-        lambda given: (given,) if isinstance(given, str) else given, json_schema_input_type=str | tuple[str, ...]
-    ),
-]
-
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-ProviderName = Literal["auto", "cpu", "cuda", "tensorrt"]
-
-
-class AccessRule(BaseModel):
-    """One row of the access table: `[[access]]`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    principal: str = Field(min_length=1, description="Name in the caller's certificate: a SAN.")
-    methods: OneOrMany = Field(
-        description='Methods it may call, such as "mercato.v1.PredictionService/Predict"; "*" stands for all.'
-    )
-    models: OneOrMany = Field(description='Models it may use; "*" stands for all.')
-
-    @field_validator("methods")
-    @classmethod
-    def _check_methods(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
-        for name in methods:
-            if name != ANY and not _METHOD.fullmatch(name):
-                raise ValueError(f'got {name!r}, expected "*" or package.Service/Method without a leading slash')
-        return methods
-
-
-class ModelSettings(BaseModel):
-    """Overrides of one model: `[models."pricing.linear"]`. What is not given is as it is for every model."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    labels: dict[str, int] = Field({}, description="Movable names for versions, such as stable = 1.")
-    provider: ProviderName | None = Field(None, description="Execution provider of this model.")
-    threads: int | None = Field(None, ge=0, description="Cores that one run of this model may use.")
-    batch_rows: int | None = Field(
-        None, ge=1, description="Most rows of joined requests; at most what the plugin declares."
-    )
-    batch_cost: int | None = Field(
-        None, ge=1, description="Most weight of joined requests; at most what the plugin declares, if it does."
-    )
-    max_requests: int | None = Field(None, ge=1, description="Requests in flight before callers are refused.")
-    max_request_bytes: int | None = Field(
-        None, ge=1024, description="Bytes of requests in flight before callers are refused."
-    )
-    default_deadline: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="Seconds granted to a caller that sets no deadline."
-    )
-    default_priority: int | None = Field(
-        None, ge=1, le=9, description="Priority of a request that sets none: 1 is the most urgent, 9 the least."
-    )
-    latency_target: float | None = Field(
-        None,
-        gt=0,
-        allow_inf_nan=False,
-        description="Seconds that a request is to take: bounds batches under load, and lets them wait to grow.",
-    )
-    cache_bytes: int | None = Field(
-        None, ge=1024, description="Bytes of answers kept by row, for rows that are asked for again."
-    )
-
-
-class CallerSettings(BaseModel):
-    """What one caller gets beside others: `[callers."orders.shop"]`; `[callers."*"]` is everybody who is not named.
-
-    A caller is known by the first name in its certificate, without certificates by its address.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    weight: float = Field(
-        1.0, ge=0.001, le=1000, description="Its share of a busy model, beside callers of the same priority."
-    )
-    max_requests: int | None = Field(
-        None, ge=1, description="Its requests in flight, of all models, before it is refused; not given = any number."
-    )
 
 
 class Settings(BaseSettings):
@@ -140,6 +63,9 @@ class Settings(BaseSettings):
 
     listen: str = Field("127.0.0.1:8500", description="Address and port of the data port.")
     store: Path = Field(default_factory=default_store, description="Folder of the exported artifacts.")
+    models_dir: Path | None = Field(
+        None, description="Folder of the trained models, `<model>/<version>/` below it; not given = none is served."
+    )
     metrics_listen: str = Field("127.0.0.1:8501", description="Address and port of the metrics, or off.")
     probe_listen: str = Field(
         "127.0.0.1:8502",
@@ -158,6 +84,11 @@ class Settings(BaseSettings):
     insecure: bool = Field(False, description="Allow plain text on addresses that are not loopback.")
     access: tuple[AccessRule, ...] | None = Field(
         None, description="Who may call which method on which model; not given = everybody everything."
+    )
+    gate: Listed[tuple[str, ...]] = Field(
+        (),
+        description="What a version's metrics must reach before a label may mean it: `f1>=0.8` for every model, "
+        "`reviews.intent: f1>=0.8` for one.",
     )
     provider: ProviderName = Field(
         "auto", description="Execution provider. Asking for one that does not come up is a refusal; auto falls back."
@@ -236,6 +167,13 @@ class Settings(BaseSettings):
             raise ValueError(f"got {listen!r}, expected {_ADDRESSES[str(info.field_name)]}{_BRACKETS}")
         return listen
 
+    @field_validator("gate")
+    @classmethod
+    def _check_gate(cls, gate: tuple[str, ...]) -> tuple[str, ...]:
+        for text in gate:
+            gates.parse(text)
+        return gate
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -288,6 +226,22 @@ class Settings(BaseSettings):
         """What the operator set for one model, by the name of the setting; labels left out."""
         given = self.models.get(model)
         return given.model_dump(exclude={"labels"}, exclude_none=True) if given else {}
+
+    def resources(self, model: str) -> dict[str, Any]:
+        """Those of the overrides that say what the model runs on."""
+        return {name: value for name, value in self.overrides(model).items() if name not in ("versions", "gate")}
+
+    def served_folders(self) -> ServedFolders:
+        """Which model folders are served. The path is made absolute: a plugin may change the process's folder."""
+        root = None if self.models_dir is None else self.models_dir.absolute()
+        named = {name: given.versions for name, given in self.models.items() if given.versions is not None}
+        labelled = {name: tuple(given.labels.values()) for name, given in self.models.items() if given.labels}
+        return ServedFolders(root, named, labelled)
+
+    def gates(self) -> list[Gate]:
+        """Those of every model, and each model's own."""
+        own = [(name, text) for name, given in self.models.items() for text in given.gate or ()]
+        return [*map(gates.parse, self.gate), *(replace(gates.parse(text), model=name) for name, text in own)]
 
     def plugin(self, distribution: str) -> Mapping[str, Any]:
         """What the operator set for one distribution; the environment wins over the file.

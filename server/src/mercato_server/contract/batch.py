@@ -46,7 +46,7 @@ class BatchResult:
 
 
 def concatenated(arrays: Sequence[Array]) -> Array:
-    """The rows of all, in order; where the sizes of their further axes differ, they are widened with zeros."""
+    """The rows of all, in order; where sizes of their further axes differ, they are widened with 0 or empty strings."""
     if arrays[0].ndim > 1 and len({array.shape[1:] for array in arrays}) > 1:
         widest = tuple(map(max, zip(*(array.shape[1:] for array in arrays), strict=True)))
         arrays = [_widened(array, widest) for array in arrays]
@@ -56,4 +56,6 @@ def concatenated(arrays: Sequence[Array]) -> Array:
 def _widened(array: Array, shape: tuple[int, ...]) -> Array:
     if array.shape[1:] == shape:
         return array
-    return np.pad(array, [(0, 0), *((0, most - size) for most, size in zip(shape, array.shape[1:], strict=True))])
+    wide = np.full((len(array), *shape), "" if array.dtype == object else 0, array.dtype)
+    wide[tuple(map(slice, array.shape))] = array
+    return wide

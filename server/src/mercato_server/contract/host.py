@@ -1,12 +1,12 @@
 """A host: where one plugin's code runs. `control` opens lanes through it and cannot tell which kind it is."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
 from mercato_server.contract.artifact import Artifact
 from mercato_server.contract.lane import Lane
-from mercato_server.contract.plugin import Offer, PluginInfo
+from mercato_server.contract.plugin import Numbered, Offers, PluginInfo
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,14 @@ class Host(Protocol):
     def pid(self) -> int:
         """The process it is."""
 
-    async def start(self) -> Sequence[Offer]:
-        """Import the plugin, once. Raises PluginRefused, also when the import ends the process or does not end."""
+    async def start(self, keeping: Collection[Numbered] = ()) -> Offers:
+        """Import the plugin, once; the versions of `keeping` are offered too, where their model folders still are.
+
+        Raises PluginRefused, also when the import ends the process or does not end.
+        """
 
     def lane(self, model: str, placement: Placement) -> ModelLane:
-        """A lane to one of the models that `start` told of; nothing is loaded yet."""
+        """A lane to the version of a model that the artifact is of; `start` told of it. Nothing is loaded yet."""
 
     async def ended(self) -> str:
         """Return when the process has ended without having been told to: why, for people. Inline it never returns."""

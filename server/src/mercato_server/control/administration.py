@@ -79,7 +79,8 @@ class Operator:
     def set_label(self, model: str, label: str, version: int | None) -> Mapping[str, int]:
         """Move a label to an AVAILABLE version, or take it away; gives all labels of the model.
 
-        Raises NotFound, InvalidRequest for what is no label, or LabelRefused for a version that is not AVAILABLE.
+        Raises NotFound, InvalidRequest for what is no label, LabelRefused for a version that is not AVAILABLE, or
+        GateNotPassed for one whose metrics do not pass the gates.
         """
         return dict(self._catalog.set_label(model, label, version))
 

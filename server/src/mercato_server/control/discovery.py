@@ -1,11 +1,11 @@
 """Starting the hosts of all plugins side by side, and settling whose model names clash."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mercato_server.contract.plugin import Offer, PluginInfo, Refusal
+from mercato_server.contract.plugin import Offer, Offers, PluginInfo, Refusal
 from mercato_server.control.posts import Post, Roster
 from mercato_server.errors import PluginRefused
 from mercato_server.plugins.host import clashes
@@ -19,7 +19,7 @@ SETTLING_SECONDS = 5.0
 class Found:
     """Plugins that have answered: the started posts with what they offer, and the refused."""
 
-    posts: dict[Post, Sequence[Offer]] = field(default_factory=dict)
+    posts: dict[Post, Offers] = field(default_factory=dict)
     refused: list[Refusal] = field(default_factory=list)
 
 
@@ -86,11 +86,15 @@ async def _together(roster: Roster, starting: set[asyncio.Task[Found]]) -> tuple
     return pending, answers
 
 
+def _all(offers: Iterable[Offers]) -> Iterator[Offer]:
+    return (offer for plugin in offers for offer in plugin.models)
+
+
 async def _settled(answers: Sequence[Found]) -> Found:
     """Plugins whose models' names clash are all refused."""
     posts = {post: offers for answer in answers for post, offers in answer.posts.items()}
     refused = [refusal for answer in answers for refusal in answer.refused]
-    clashing = {refusal.plugin: refusal for refusal in clashes(offer for offers in posts.values() for offer in offers)}
+    clashing = {refusal.plugin: refusal for refusal in clashes(_all(posts.values()))}
     for post in [post for post in posts if post.plugin in clashing]:
         del posts[post]
         await post.close()

@@ -28,7 +28,7 @@ def facts(
         version=VERSION,
         states=STATES,
         models=list(map(_model, versions)),
-        refused=[(refusal.plugin.distribution, refusal.code) for refusal in catalog.refused.copy()],
+        refused=sorted({(refusal.plugin.distribution, refusal.code) for refusal in catalog.refused.copy()}),
         exports_failed=exports_failed,
         streams=streams,
         expiry=expiry,

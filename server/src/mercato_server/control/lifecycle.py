@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 
-from mercato_server.contract.plugin import Offer, PluginInfo, Refusal
+from mercato_server.contract.plugin import Offer, Offers, PluginInfo, Refusal
 from mercato_server.contract.state import State
 from mercato_server.control.discovery import Found, discover, refusal_for_names
 from mercato_server.control.loading import Loader, OnProgress, as_startup_error
@@ -81,7 +81,7 @@ class Lifecycle:
     async def _entered(self, found: Found) -> dict[Post, list[Seat]]:
         """The catalog's versions of what was found, each in its seat."""
         for post, offers in list(found.posts.items()):
-            refusal = refusal_for_names(post.plugin, offers, self._catalog.versions())
+            refusal = refusal_for_names(post.plugin, offers.models, self._catalog.versions())
             if refusal is not None:
                 found.refused.append(refusal)
                 del found.posts[post]
@@ -89,20 +89,28 @@ class Lifecycle:
         self._refuse(found.refused)
         return {post: self._seated(post, offers) for post, offers in found.posts.items()}
 
-    def _seated(self, post: Post, offers: Sequence[Offer]) -> list[Seat]:
-        self.roster.is_current(offers)  # for the loads to come
-        seats = [seated(post, offer) for offer in offers]
+    def _seated(self, post: Post, offers: Offers) -> list[Seat]:
+        self.roster.is_current(post.plugin, offers)  # for the loads to come
+        self.note(post.plugin, offers)
+        seats = [seated(post, offer) for offer in offers.models]
         for seat in seats:
             self._catalog.add(seat.version)
-        self.roster.enter(post)
-        self.supervisor.follow(post)
+        if seats:
+            self.roster.enter(post)
+            self.supervisor.follow(post)
         return seats
+
+    def note(self, plugin: PluginInfo, offers: Offers) -> None:
+        """Tell log and catalog what of a plugin is not served, in place of what was told of it before."""
+        for refusal in offers.refused:
+            _log_refusal(refusal)
+        for model in offers.untrained:
+            log.info("model %s is installed and untrained", model.model, extra={"plugin": plugin.distribution})
+        self._catalog.note(plugin, offers)
 
     def _refuse(self, refused: Iterable[Refusal]) -> None:
         for refusal in refused:
-            level = logging.INFO if refusal.code in UNWANTED else logging.WARNING
-            name = refusal.plugin.distribution
-            log.log(level, "plugin %s refused: %s: %s", name, refusal.code, refusal.reason, extra={"plugin": name})
+            _log_refusal(refusal)
             self._catalog.refused.append(refusal)
             if refusal.plugin in self._starting:
                 self._starting[refusal.plugin].set()
@@ -124,8 +132,16 @@ class Lifecycle:
             self._catalog.move(version, State.AVAILABLE, seat.note)
 
 
+def _log_refusal(refusal: Refusal) -> None:
+    level = logging.INFO if refusal.code in UNWANTED else logging.WARNING
+    name, version = refusal.plugin.distribution, f" version {refusal.version}" if refusal.version else ""
+    what = f"model {refusal.model}{version} of plugin" if refusal.model else "plugin"
+    log.log(level, "%s %s refused: %s: %s", what, name, refusal.code, refusal.reason, extra={"plugin": name})
+
+
 def seated(post: Post, offer: Offer) -> Seat:
     """A seat for a version that is offered."""
-    seat = Seat(Version(offer.spec.name, offer.spec.version, offer.spec, offer.plugin), offer)
+    metrics = offer.trained.metrics if offer.trained is not None else {}
+    seat = Seat(Version(offer.spec.name, offer.spec.version, offer.spec, offer.plugin, metrics), offer)
     post.seats[seat.version] = seat
     return seat

@@ -3,14 +3,14 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from mercato_server.contract.administration import LoadedModel, WorkerFacts
 from mercato_server.contract.artifact import Artifact
 from mercato_server.contract.host import Host, ModelLane, Placement
-from mercato_server.contract.plugin import Offer, PluginInfo
+from mercato_server.contract.plugin import Numbered, Offer, Offers, PluginInfo
 from mercato_server.contract.state import State
 from mercato_server.control.crashes import Clock, CrashBudget, CrashLimits
 from mercato_server.control.memory import Reservation
@@ -83,15 +83,18 @@ class Post:
         self.history = history
         self.gone: StartupError | None = None
         self.watching: asyncio.Task[None] | None = None
-        self._keys: dict[str, str] = {}
+        self._keys: dict[Numbered, str] = {}
         self._stands = asyncio.Event()
         self._ending: asyncio.Future[str] | None = None
         self._closing: asyncio.Task[None] | None = None
 
-    async def start(self) -> Sequence[Offer]:
-        """Start the host. Raises PluginRefused: Unstarted when the plugin has no part in it."""
+    async def start(self, keeping: Collection[Numbered] = ()) -> Offers:
+        """Start the host; what sits here and what is to be kept is offered too, where it still can be.
+
+        Raises PluginRefused: Unstarted when the plugin has no part in it.
+        """
         try:
-            offers = await self.host.start()
+            offers = await self.host.start({*keeping, *((version.name, version.number) for version in self.seats)})
         except PluginRefused:
             raise
         except Exception as error:
@@ -99,7 +102,7 @@ class Post:
             log.error("the worker of %s could not be started", name, exc_info=error, extra={"plugin": name})
             raise Unstarted(self.plugin, error) from error
         self.started = time.time()
-        self._keys = {offer.spec.name: offer.key for offer in offers}
+        self._keys = {numbered(offer): offer.key for offer in offers.models}
         self._ending = asyncio.ensure_future(self.host.ended())
         self._stands.set()
         return offers
@@ -156,10 +159,17 @@ class Post:
         return any(version.status.state not in OUT | {State.DRAINING} for version in self.seats)
 
     def check_key(self, offer: Offer) -> None:
-        """Raise LoadFailed when the host has imported other code than the offer was made of."""
-        if self._keys.get(offer.spec.name) != offer.key:
+        """Raise LoadFailed when the host has imported other code than the offer was made of, or found other files."""
+        key, distribution = self._keys.get(numbered(offer)), self.plugin.distribution
+        if key is None and offer.trained is not None:
+            name, number = numbered(offer)
             raise LoadFailed(
-                f"the plugin changed on disk; load it with mercato admin load --plugin {self.plugin.distribution}, "
+                f"the model folder of {name} version {number} is gone or damaged; bring it back, load it with "
+                f"mercato admin load --plugin {distribution}, or move labels to another version"
+            )
+        if key != offer.key:
+            raise LoadFailed(
+                f"the plugin changed on disk; load it with mercato admin load --plugin {distribution}, "
                 "and move labels to the version that it offers now"
             )
 
@@ -203,7 +213,7 @@ class Roster:
     posts: list[Post] = field(default_factory=list)
     _loading: asyncio.Lock = field(default_factory=asyncio.Lock)
     _histories: dict[str, History] = field(default_factory=dict)
-    _first_keys: dict[tuple[str, str], str] = field(default_factory=dict)
+    _first_sources: dict[PluginInfo, str] = field(default_factory=dict)
 
     def post(self, plugin: PluginInfo) -> Post:
         """A post for a plugin whose host has not been started; `enter` it when it has."""
@@ -234,11 +244,10 @@ class Roster:
         if not post.seats and post in self.posts:
             self.posts.remove(post)
 
-    def is_current(self, offers: Sequence[Offer]) -> bool:
+    def is_current(self, plugin: PluginInfo, offers: Offers) -> bool:
         """Whether these offers are of the code that their host runs; inline that is what was imported first."""
-        keys = {(offer.plugin.distribution, offer.spec.name): offer.key for offer in offers}
-        first = {name: self._first_keys.setdefault(name, key) for name, key in keys.items()}
-        return self.isolation != "inline" or first == keys
+        first = self._first_sources.setdefault(plugin, offers.source)
+        return self.isolation != "inline" or first == offers.source
 
     def facts(self) -> list[WorkerFacts]:
         """Every worker, ordered by plugin; any thread may ask."""
@@ -256,6 +265,11 @@ class Roster:
             nbytes=0 if post.gone else post.host.memory(),
             models=[_loaded(version) for version in post.seats.copy()],
         )
+
+
+def numbered(offer: Offer) -> Numbered:
+    """Which version of which model an offer is."""
+    return offer.spec.name, offer.spec.version
 
 
 def _loaded(version: Version) -> LoadedModel:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 
 from mercato_server.contract.administration import LoadStep
-from mercato_server.contract.plugin import Offer, PluginInfo
+from mercato_server.contract.plugin import Numbered, Offer, Offers, PluginInfo, Refusal
 from mercato_server.contract.state import State
 from mercato_server.control.discovery import refusal_for_names
 from mercato_server.control.lifecycle import Lifecycle, seated
@@ -27,7 +27,7 @@ class Reload:
         self._roster = lifecycle.roster
         self._tell = tell
         self._entry_points = {plugin.entry_point for plugin in installed}
-        self._posts: list[Post] = []
+        self._posts: dict[Post, Offers] = {}
 
     async def run(self, plugins: Sequence[PluginInfo], model: str) -> list[Version]:
         """Load the plugins' models, or one of them, and give the versions that were replaced, still to be unloaded.
@@ -48,32 +48,61 @@ class Reload:
     async def _stand(self, plugin: PluginInfo, model: str) -> None:
         """Start a fresh worker, with a seat for each model that is to be loaded."""
         post = self._roster.post(plugin)
-        self._posts.append(post)
+        self._posts[post] = Offers()
         try:
-            offers = await post.start()
+            offers = self._posts[post] = await post.start(self._served(plugin))
         except PluginRefused as error:
             raise LoadRefused(str(error), model=model, reason=error.code) from error
-        wanted = [offer for offer in offers if not model or offer.spec.name == model]
+        wanted = [offer for offer in offers.models if not model or offer.spec.name == model]
         self._check(plugin, offers, wanted, model)
+        for refusal in offers.refused:
+            self._tell_refusal(refusal, model)
         for offer in wanted:
             if (version := self._unchanged(offer)) is not None:
                 self._tell(LoadStep(version.name, version.number, State.AVAILABLE, digest=version.digest))
             else:
                 seated(post, offer)
 
-    def _check(self, plugin: PluginInfo, offers: Sequence[Offer], wanted: Sequence[Offer], model: str) -> None:
+    def _served(self, plugin: PluginInfo) -> list[Numbered]:
+        """What serves of a distribution: a load brings it up to date, and does not take it away."""
+        return [
+            (version.name, version.number)
+            for version in self._catalog.versions()
+            if version.plugin.distribution == plugin.distribution and version.status.state is State.AVAILABLE
+        ]
+
+    def _check(self, plugin: PluginInfo, offers: Offers, wanted: Sequence[Offer], model: str) -> None:
         if not wanted:
-            names = ", ".join(sorted(offer.spec.name for offer in offers))
-            text = f"{plugin.distribution} {plugin.version} does not offer model {model!r} any more; it offers {names}"
-            raise LoadRefused(text, model=model, reason=LoadFailed.reason)
-        if refusal := refusal_for_names(plugin, offers, self._staying(plugin)):
+            raise self._nothing(plugin, offers, model)
+        if refusal := refusal_for_names(plugin, offers.models, self._staying(plugin)):
             raise LoadRefused(refusal.reason, model=model, reason=refusal.code)
-        if not self._roster.is_current(offers):
+        if not self._roster.is_current(plugin, offers):
             text = (
                 f"the source of {plugin.distribution} changed on disk; code that runs inline is imported once: "
                 "restart the server, or serve with --isolation process"
             )
             raise LoadRefused(text, model=model, reason=LoadFailed.reason)
+
+    def _nothing(self, plugin: PluginInfo, offers: Offers, model: str) -> LoadRefused:
+        """Why there is nothing to load."""
+        for refusal in offers.refused:
+            if not model or refusal.model == model:
+                return LoadRefused(refusal.reason, model=refusal.model, reason=refusal.code)
+        who, names = f"{plugin.distribution} {plugin.version}", ", ".join(sorted({o.spec.name for o in offers.models}))
+        for untrained in offers.untrained:
+            if not model or untrained.model == model:
+                text = f"{untrained.model} of {who} is untrained; make a version of it with `mercato train`"
+                return LoadRefused(text, model=untrained.model, reason=LoadFailed.reason)
+        text = f"{who} does not offer model {model!r} any more; it offers {names or 'none'}"
+        return LoadRefused(text, model=model, reason=LoadFailed.reason)
+
+    def _tell_refusal(self, refusal: Refusal, model: str) -> None:
+        """A version that cannot be loaded takes no other along; one that serves all the same serves on."""
+        old = self._old(refusal.model, refusal.version)
+        is_served = old is not None and old.status.state is State.AVAILABLE
+        if not is_served and (not model or refusal.model == model):
+            reason = f"{refusal.code}: {refusal.reason}"
+            self._tell(LoadStep(refusal.model, refusal.version, State.FAILED, reason=reason))
 
     def _staying(self, plugin: PluginInfo) -> list[Version]:
         """What is served and still installed: an entry point that was renamed gives its models to the new one."""
@@ -111,10 +140,20 @@ class Reload:
         for post in posts:
             self._roster.enter(post)
             self._lifecycle.supervisor.follow(post)
-        loaded = {post.plugin.distribution for post in posts}
-        self._catalog.refused[:] = [r for r in self._catalog.refused if r.plugin.distribution not in loaded]
-        self._posts = [post for post in self._posts if not post.seats]
+        self._note()
+        self._posts = {post: offers for post, offers in self._posts.items() if not post.seats}
         return replaced
+
+    def _note(self) -> None:
+        """What of the plugins is not served now; what was refused under an entry point that is gone is forgotten."""
+        distributions = {post.plugin.distribution for post in self._posts}
+        self._catalog.refused[:] = [
+            refusal
+            for refusal in self._catalog.refused
+            if refusal.plugin.distribution not in distributions or refusal.plugin.entry_point in self._entry_points
+        ]
+        for post, offers in self._posts.items():
+            self._lifecycle.note(post.plugin, offers)
 
     def _put(self, seat: Seat) -> Version | None:
         version = seat.version

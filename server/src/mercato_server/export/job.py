@@ -1,14 +1,13 @@
 """One export from start to end: load the plugin, build, export, certify, publish."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from mercato_plugin import Example, ModelSpec
+from mercato_plugin import Example, FolderError, ModelFolder, ModelSpec, read_folder
 from mercato_plugin.frozen import freeze
 from mercato_server.contract.artifact import Artifact
 from mercato_server.contract.certificate import Certificate
@@ -20,7 +19,7 @@ from mercato_server.export.context import ExportContext
 from mercato_server.export.exporter import export_graphs
 from mercato_server.export.request import ExportRequest, Progress, Step
 from mercato_server.export.tools import usable
-from mercato_server.plugins.host import SpecFacts, load_one
+from mercato_server.plugins.host import load_one
 from mercato_server.runtime import examples as frozen_examples
 from mercato_server.store import Store
 
@@ -41,11 +40,18 @@ def run(request: ExportRequest, report: Report) -> Artifact:
 
 
 def find_offered(request: ExportRequest) -> OfferedModel:
-    """The model among those its plugin offers; its specification sees the model folder, if there is one."""
-    offered = load_one(request.plugin, lambda _: request.settings)
-    for candidate in offered:
+    """The model among those its plugin offers, built from the model folder that the request names, if it names one.
+
+    Raises ExportFailed, also for a folder that is not as training left it.
+    """
+    folder = _verified_folder(request)
+    found = load_one(request.plugin, lambda _: request.settings, lambda model: _only(folder, model))
+    for candidate in found.models:
         if candidate.spec.name == request.model:
-            return replace(candidate, spec=_settled(candidate, request))
+            return candidate
+    for refusal in found.refused:
+        if refusal.model == request.model:
+            raise ExportFailed(refusal.reason)
     raise ExportFailed(f"plugin {request.plugin.distribution!r} no longer offers model {request.model!r}")
 
 
@@ -78,13 +84,23 @@ def _step(report: Report, step: Step) -> Callable[[int, int], None]:
     return lambda done, total: report(Progress(step, done, total))
 
 
-def _settled(offered: OfferedModel, request: ExportRequest) -> ModelSpec:
-    if request.version is None:
-        return offered.spec
-    spec = offered.model.spec
-    facts = SpecFacts(request.files, request.version, offered.settings)
-    with_files: ModelSpec = spec(facts) if callable(spec) else offered.spec
-    return replace(with_files, version=request.version)
+def _verified_folder(request: ExportRequest) -> ModelFolder | None:
+    """The folder, every file of it held against its manifest, and the manifest against what was asked for."""
+    if request.version is None or request.files is None:
+        return None
+    where = f"model {request.model!r} version {request.version}"
+    try:
+        folder = read_folder(request.files.parent.parent.parent, request.model, request.version)
+        folder.verify()
+    except FolderError as error:
+        raise ExportFailed(f"{where}: {error}") from error
+    if folder.digest != request.folder:
+        raise ExportFailed(f"{where}: another model folder stands in its place since it was found; load it again")
+    return folder
+
+
+def _only(folder: ModelFolder | None, model: str) -> Mapping[int, ModelFolder] | None:
+    return {folder.version: folder} if folder is not None and folder.model == model else None
 
 
 def _context(offered: OfferedModel, request: ExportRequest, saved: Path, work: Path) -> ExportContext:

@@ -20,7 +20,7 @@ class ExportRequest:
     """One model to export. `settings` are what the operator set for its distribution, secrets included.
 
     The result is published under `key` in the store at `store`. `version` and `files` are the model
-    folder's number and its `files/`, None for a model without one.
+    folder's number and its `files/`, None for a model without one, `folder` is its digest.
     """
 
     plugin: PluginInfo
@@ -29,12 +29,18 @@ class ExportRequest:
     key: str
     version: int | None = None
     files: Path | None = None
+    folder: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, offered: Offer | OfferedModel, store: Path, key: str) -> "ExportRequest":
         """The request for an installed model as it is configured."""
-        return cls(offered.plugin, offered.spec.name, store, key, settings=offered.given)
+        spec, trained = offered.spec, offered.trained
+        if trained is None:
+            return cls(offered.plugin, spec.name, store, key, settings=offered.given)
+        return cls(
+            offered.plugin, spec.name, store, key, spec.version, trained.files, trained.digest, settings=offered.given
+        )
 
     def to_json(self) -> bytes:
         """One line; `from_json` is its inverse."""

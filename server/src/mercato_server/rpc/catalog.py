@@ -89,6 +89,7 @@ def _version(version: Version) -> catalog_pb2.ModelVersion:
         max_rows=version.spec.batch.rows_per_request,
         batch_rows=version.spec.batch.max_rows,
         memory_bytes=version.nbytes,
+        metrics=version.metrics,
     )
 
 
@@ -125,6 +126,8 @@ def _refused(refusal: Refusal) -> catalog_pb2.RefusedPlugin:
         entry_point=refusal.plugin.entry_point,
         code=refusal.code,
         reason=refusal.reason,
+        model=refusal.model,
+        version=refusal.version,
     )
 
 

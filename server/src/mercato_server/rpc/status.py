@@ -38,6 +38,7 @@ CODES: dict[type[errors.RequestError], grpc.StatusCode] = {
     errors.WorkerCrashed: grpc.StatusCode.UNAVAILABLE,
     errors.LoadRefused: grpc.StatusCode.FAILED_PRECONDITION,
     errors.LabelRefused: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.GateNotPassed: grpc.StatusCode.FAILED_PRECONDITION,
     errors.LabelHolds: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Cancelled: grpc.StatusCode.CANCELLED,
     errors.NotAllowed: grpc.StatusCode.PERMISSION_DENIED,

@@ -8,18 +8,18 @@ import resource
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NoReturn
 
 from mercato_server.contract.batch import BatchResult, JoinedBatch
 from mercato_server.contract.host import Loaded, Placement
 from mercato_server.contract.lane import NotRun
-from mercato_server.contract.plugin import Offer, OfferedModel, PluginInfo
+from mercato_server.contract.plugin import Discovery, Numbered, OfferedModel, Offers, PluginInfo
 from mercato_server.errors import LoadFailed, PluginRefused, WorkerCrashed
 from mercato_server.plugins.daemon import in_daemon_thread
 from mercato_server.runtime.worker import Worker
-from mercato_server.store.offered import offer_of
+from mercato_server.store.offered import offers_of
 
 CLOSE_SECONDS = 5.0
 """Longest wait for the models of a host that is closed to be let go of."""
@@ -136,12 +136,15 @@ class InlineLane:
 
 
 class InlineHost:
-    """One plugin in this process. `find` imports it and gives its models; timeouts are in seconds."""
+    """One plugin in this process. Timeouts are in seconds.
+
+    `find` imports it and gives its models, among them the versions that it is told to keep, where they still are.
+    """
 
     def __init__(
         self,
         plugin: PluginInfo,
-        find: Callable[[], Sequence[OfferedModel]],
+        find: Callable[[Collection[Numbered]], Discovery],
         import_timeout: float = 60.0,
         load_timeout: float = 300.0,
     ) -> None:
@@ -150,27 +153,27 @@ class InlineHost:
         self._import_timeout = import_timeout
         self._load_timeout = load_timeout
         self._lanes: weakref.WeakSet[InlineLane] = weakref.WeakSet()  # each lives as long as its thread
-        self._models: dict[str, OfferedModel] = {}
+        self._models: dict[Numbered, OfferedModel] = {}
 
     @property
     def pid(self) -> int:
         """This process."""
         return os.getpid()
 
-    async def start(self) -> Sequence[Offer]:
+    async def start(self, keeping: Collection[Numbered] = ()) -> Offers:
         """Import the plugin on a thread, which goes on when the time for it is up. Raises PluginRefused."""
         try:
             async with asyncio.timeout(self._import_timeout):
-                found, offers = await in_daemon_thread(self._offers)
+                found, offers = await in_daemon_thread(self._offers, keeping)
         except TimeoutError:
             text = f"{self.plugin.distribution}: importing {self.plugin.module} took longer than"
             raise PluginRefused("IMPORT_TIMEOUT", f"{text} {self._import_timeout:g} s (import_timeout)") from None
-        self._models = {offered.spec.name: offered for offered in found}
+        self._models = {(offered.spec.name, offered.spec.version): offered for offered in found.models}
         return offers
 
     def lane(self, model: str, placement: Placement) -> InlineLane:
         """A lane to one of the models that `start` told of, on a thread of its own."""
-        offered = self._models[model]
+        offered = self._models[model, placement.artifact.spec.version]
         worker = Worker(offered, placement.artifact, provider=placement.provider, threads=placement.threads)
         lane = InlineLane(worker, model, self._load_timeout)
         self._lanes.add(lane)
@@ -198,12 +201,9 @@ class InlineHost:
         if idle and not at_once:
             await asyncio.wait(idle, timeout=CLOSE_SECONDS)
 
-    def _offers(self) -> tuple[Sequence[OfferedModel], list[Offer]]:
-        found = self._find()
-        try:
-            return found, [offer_of(offered) for offered in found]
-        except Exception as error:
-            raise PluginRefused("SETTINGS_INVALID", f"{self.plugin.distribution}: {error}") from error
+    def _offers(self, keeping: Collection[Numbered]) -> tuple[Discovery, Offers]:
+        found = self._find(keeping)
+        return found, offers_of(self.plugin, found)
 
 
 def _settle(future: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:

@@ -6,10 +6,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mercato_plugin.frozen import freeze, thaw
+from mercato_plugin.frozen import thaw
 from mercato_server.contract.artifact import Artifact
 from mercato_server.contract.certificate import Certificate
-from mercato_server.contract.plugin import OfferedModel, PluginInfo
+from mercato_server.contract.plugin import Numbered, OfferedModel, Offers, PluginInfo
 from mercato_server.contract.secrets import received
 from mercato_server.errors import MercatoError, PluginRefused
 from mercato_server.plugins.host import load_one
@@ -18,8 +18,10 @@ from mercato_server.runtime.link import Kind, Link, Message
 from mercato_server.runtime.memory import limit_memory
 from mercato_server.runtime.packing import Packed, pack
 from mercato_server.runtime.session import share_threads
+from mercato_server.runtime.telling import told
 from mercato_server.runtime.worker import Worker
-from mercato_server.store.offered import offer_of
+from mercato_server.store.folders import ServedFolders
+from mercato_server.store.offered import offers_of
 from mercato_server.telemetry.logs import configure
 
 
@@ -28,7 +30,7 @@ class WorkerProcess:
 
     def __init__(self, line: Link) -> None:
         self._line = line
-        self._offered: dict[str, OfferedModel] = {}
+        self._offered: dict[Numbered, OfferedModel] = {}
         self._versions: dict[int, Version] = {}
 
     def start(self) -> None:
@@ -44,25 +46,21 @@ class WorkerProcess:
 
     def _started(self, facts: dict[str, Any], number: int) -> tuple[Kind, int, Packed]:
         try:
-            return Kind.DONE, number, pack({"offers": self._offers(facts)})
+            return Kind.DONE, number, pack(told(self._offers(facts)))
         except MercatoError as error:
             return Kind.FAILED, number, pack(failure(error))
 
-    def _offers(self, facts: dict[str, Any]) -> list[dict[str, Any]]:
+    def _offers(self, facts: dict[str, Any]) -> Offers:
         configure(facts["log_level"], facts["log_format"])
         _check_server(facts["server"])
         if facts["memory"]:
             limit_memory(facts["memory"])
         if facts["shared_threads"]:
             share_threads(facts["shared_threads"])
-        plugin = PluginInfo(**facts["plugin"])
-        given = received(facts["given"])
-        offered = load_one(plugin, lambda _: given)
-        self._offered = {model.spec.name: model for model in offered}
-        try:
-            return [{"spec": freeze(offer.spec), "key": offer.key} for offer in map(offer_of, offered)]
-        except Exception as error:
-            raise PluginRefused("SETTINGS_INVALID", f"{plugin.distribution}: {error}") from error
+        plugin, given = PluginInfo(**facts["plugin"]), received(facts["given"])
+        found = load_one(plugin, lambda _: given, ServedFolders.from_json(facts["folders"]))
+        self._offered = {(offered.spec.name, offered.spec.version): offered for offered in found.models}
+        return offers_of(plugin, found)
 
     def _open(self, facts: dict[str, Any], message: Message) -> None:
         """One more link to a version, which the first one brings into being."""
@@ -73,7 +71,7 @@ class WorkerProcess:
         version.serve(link)
 
     def _version(self, facts: dict[str, Any]) -> Version:
-        offered = self._offered[facts["model"]]
+        offered = self._offered[facts["model"], facts["version"]]
 
         def make() -> Worker:
             artifact = _artifact(Path(facts["folder"]), facts["digest"], offered.plugin)

@@ -12,21 +12,22 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 from mercato_plugin import SpecError
-from mercato_plugin.frozen import thaw
 from mercato_server.contract.host import Placement
-from mercato_server.contract.plugin import Offer, PluginInfo
+from mercato_server.contract.plugin import Numbered, Offers, PluginInfo
 from mercato_server.contract.secrets import sent
 from mercato_server.contract.summary import summary
 from mercato_server.errors import PluginRefused
 from mercato_server.runtime.link import Broken, Kind, Link, NoRoom, pair
 from mercato_server.runtime.packing import pack
 from mercato_server.runtime.process_lane import SLOTS, ProcessLane
+from mercato_server.runtime.telling import heard
+from mercato_server.store.folders import ServedFolders
 
 log = logging.getLogger("mercato.worker")
 
@@ -68,9 +69,16 @@ class WorkerLimits:
 class ProcessHost:
     """One worker process. It belongs to the loop that starts it, whose thread has to live as long as the process."""
 
-    def __init__(self, plugin: PluginInfo, given: Mapping[str, Any], limits: WorkerLimits) -> None:
+    def __init__(
+        self,
+        plugin: PluginInfo,
+        given: Mapping[str, Any],
+        limits: WorkerLimits,
+        folders: ServedFolders = ServedFolders(),  # noqa: B008  frozen
+    ) -> None:
         self.plugin = plugin
         self._given = given
+        self._folders = folders
         self._limits = limits
         self._numbers = itertools.count(1)
         self._lanes: set[ProcessLane] = set()
@@ -89,7 +97,7 @@ class ProcessHost:
         """The process's number; 0 before `start`."""
         return self._process.pid if self._process is not None else 0
 
-    async def start(self) -> Sequence[Offer]:
+    async def start(self, keeping: Collection[Numbered] = ()) -> Offers:
         """Start the process and have it import the plugin.
 
         Raises PluginRefused: with what the plugin did wrong, or IMPORT_TIMEOUT, or IMPORT_CRASHED, also when no process
@@ -97,7 +105,7 @@ class ProcessHost:
         """
         try:
             self._spawn()
-            return self._offers(*await self._import())
+            return self._offers(*await self._import(keeping))
         except (OSError, NoRoom) as error:
             await self.close(at_once=True)
             text = f"{self.plugin.distribution}: no worker can be started: {summary(error)}"
@@ -114,6 +122,7 @@ class ProcessHost:
             "lane": next(self._numbers),
             "slots": SLOTS,
             "model": model,
+            "version": artifact.spec.version,
             "digest": artifact.digest,
             "folder": str(artifact.folder),
             "provider": placement.provider,
@@ -187,12 +196,13 @@ class ProcessHost:
         loop.add_reader(ours.fileno(), self._on_line)
         self._waiting = loop.create_task(self._wait(exit_descriptor))
 
-    async def _import(self) -> tuple[int, bytes]:
+    async def _import(self, keeping: Collection[Numbered]) -> tuple[int, bytes]:
         limits, info = self._limits, self.plugin
         facts = {
             "server": SERVER,
             "plugin": {name: getattr(info, name) for name in ("distribution", "version", "entry_point", "module")},
             "given": sent(self._given),
+            "folders": self._folders.keeping(keeping).to_json(),
             "memory": limits.memory,
             "shared_threads": limits.shared_threads,
             "log_level": limits.log_level,
@@ -210,13 +220,13 @@ class ProcessHost:
             await self._end_hanging(f"was ended: the import took longer than {limits.import_timeout:g} s")
         raise PluginRefused(code, f"{info.distribution}: the worker {self._why} while it imported {info.module}")
 
-    def _offers(self, kind: int, head: bytes) -> list[Offer]:
+    def _offers(self, kind: int, head: bytes) -> Offers:
         try:
             facts = json.loads(head)
             if kind == Kind.DONE:
-                return [Offer(self.plugin, thaw(offer["spec"]), offer["key"], self._given) for offer in facts["offers"]]
+                return heard(facts, self.plugin, self._given)
             refused = PluginRefused(facts["reason"], facts["message"])
-        except (SpecError, LookupError, TypeError, ValueError, RecursionError) as error:
+        except (SpecError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
             text = f"{self.plugin.distribution}: its worker told of models that are none"
             raise PluginRefused("IMPORT_FAILED", text) from error
         raise refused

@@ -222,11 +222,16 @@ def _spread(result: BatchResult, rows: Array, total: int, rejected: Mapping[int,
         return result
     outputs = {}
     for name, array in result.outputs.items():
-        outputs[name] = np.zeros((total, *array.shape[1:]), array.dtype)
+        outputs[name] = np.full((total, *array.shape[1:]), _blank(array), array.dtype)
         outputs[name][rows] = array
     moved = {int(rows[row]): why for row, why in result.rejected.items()}
     truncated = {name: frozenset(int(rows[r]) for r in cut) for name, cut in result.truncated.items()}
     return replace(result, outputs=outputs, rejected={**rejected, **moved}, truncated=truncated)
+
+
+def _blank(array: Array) -> Any:
+    """What stands in the rows that have no answer."""
+    return type(array.flat[0])() if array.dtype == object and array.size else 0
 
 
 def _checked(fields: Mapping[str, Field], answer: Mapping[str, Any] | None, rows: int) -> dict[str, Array]:

@@ -1,16 +1,28 @@
 """The catalog: which versions of which models there are, in what state, and how a name finds one."""
 
+import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mercato_plugin import ModelSpec
 from mercato_plugin.frozen import schema_fingerprint
 from mercato_server.contract.certificate import Certificate
-from mercato_server.contract.plugin import PluginInfo, Refusal
+from mercato_server.contract.gates import Gate, not_passed
+from mercato_server.contract.plugin import Offers, PluginInfo, Refusal, Untrained
 from mercato_server.contract.state import STARTING, State, Status
-from mercato_server.errors import Draining, InvalidRequest, LabelRefused, ModelFailed, ModelNotReady, NotFound
+from mercato_server.errors import (
+    Draining,
+    GateNotPassed,
+    InvalidRequest,
+    LabelRefused,
+    ModelFailed,
+    ModelNotReady,
+    NotFound,
+)
 from mercato_server.serving.engine import Engine
+
+log = logging.getLogger("mercato.serving")
 
 Listener = Callable[["Version"], None]
 
@@ -22,14 +34,15 @@ _LABEL = re.compile(r"[a-z][a-z0-9_]{0,63}")
 class Version:
     """One version of one model. Digest and certificate are set on LOADING, the engine before AVAILABLE.
 
-    `default_deadline`, in seconds, holds for callers that set none; None is the data port's own. `nbytes` is the
-    memory that it was measured to take while it is loaded, else 0.
+    `metrics` are those of its model folder. `default_deadline`, in seconds, holds for callers that set none; None is
+    the data port's own. `nbytes` is the memory that it was measured to take while it is loaded, else 0.
     """
 
     name: str
     number: int
     spec: ModelSpec
     plugin: PluginInfo
+    metrics: Mapping[str, float] = field(default_factory=dict)
     status: Status = field(default_factory=Status)
     digest: str = ""
     certificate: Certificate | None = None
@@ -50,19 +63,37 @@ class Version:
 
 @dataclass
 class Catalog:
-    """All versions by model name. It alone moves states, and tells its listeners after each move."""
+    """All versions by model name. It alone moves states, and tells its listeners after each move.
+
+    `refused` and `untrained` are what is installed and not served. `gates` bound which versions a label may mean;
+    `barred` says which of the labels there were at the start could not be set for them.
+    """
 
     models: dict[str, dict[int, Version]] = field(default_factory=dict)
     labels: dict[str, dict[str, int]] = field(default_factory=dict)
     refused: list[Refusal] = field(default_factory=list)
+    untrained: list[Untrained] = field(default_factory=list)
+    gates: Sequence[Gate] = ()
+    barred: list[str] = field(default_factory=list)
     listeners: list[Listener] = field(default_factory=list)
     draining: bool = False
 
     def add(self, version: Version) -> Version:
         """Enter a version; one of its name and number that was there is replaced in the same step."""
-        self.models.setdefault(version.name, {})[version.number] = version
+        known = self.models.setdefault(version.name, {})
+        if version.number not in known:
+            self._bar(version)
+        known[version.number] = version
         self._tell(version)
         return version
+
+    def note(self, plugin: PluginInfo, offers: Offers) -> None:
+        """Keep what of a plugin is not served, in place of what was known of it before."""
+        own = (plugin.distribution, plugin.entry_point)
+        self.refused[:] = [r for r in self.refused if (r.plugin.distribution, r.plugin.entry_point) != own]
+        self.refused += offers.refused
+        self.untrained[:] = [u for u in self.untrained if (u.plugin.distribution, u.plugin.entry_point) != own]
+        self.untrained += offers.untrained
 
     def move(self, version: Version, state: State, reason: str = "") -> None:
         """Move a version on. Raises ValueError on a step that is not legal."""
@@ -72,7 +103,7 @@ class Catalog:
     def set_label(self, name: str, label: str, number: int | None) -> Mapping[str, int]:
         """Move a label to an AVAILABLE version, or take it away for None; gives all labels of the model.
 
-        Raises NotFound, InvalidRequest for what is no label, or LabelRefused.
+        Raises NotFound, InvalidRequest for what is no label, LabelRefused or GateNotPassed.
         """
         if not _LABEL.fullmatch(label):
             text = f"got {shown(label)}, expected at most 64 lower-case letters, digits and _, a letter first"
@@ -81,10 +112,12 @@ class Catalog:
             self._number(name, label)
             del self.labels[name][label]
         else:
-            status = self.find(name, number).status
-            if status.state is not State.AVAILABLE:
-                text = f"model {name!r} version {number} is {status.state.value}; labels move to AVAILABLE versions"
+            version = self.find(name, number)
+            if (state := version.status.state) is not State.AVAILABLE:
+                text = f"model {name!r} version {number} is {state.value}; labels move to AVAILABLE versions"
                 raise LabelRefused(text, model=name)
+            if why := not_passed(self.gates, name, version.metrics):
+                raise GateNotPassed(f"model {name!r} version {number} cannot be {label!r}: {why}", model=name)
             self.labels.setdefault(name, {})[label] = number
         return self.labels[name]
 
@@ -95,9 +128,9 @@ class Catalog:
     def model(self, name: str) -> Mapping[int, Version]:
         """All versions of one model. Raises NotFound."""
         versions = self.models.get(name)
-        if not versions:
-            raise NotFound(f"there is no model {shown(name)}; there are {_names(self.models)}", model=name)
-        return versions
+        if versions:
+            return versions
+        raise NotFound(self._unknown(name), model=name)
 
     def find(self, name: str, number: int | None = None, label: str | None = None) -> Version:
         """The version that a reference means. Raises NotFound."""
@@ -127,6 +160,25 @@ class Catalog:
         if status.state in STARTING:
             raise ModelNotReady(f"{where} is {status.state.value}; retry when it is AVAILABLE", model=name)
         raise ModelFailed(f"{where} failed{why}", model=name)
+
+    def _bar(self, version: Version) -> None:
+        """Take away the labels that mean a version whose metrics do not pass the gates."""
+        labels = self.labels.get(version.name, {})
+        for label in [label for label, number in labels.items() if number == version.number]:
+            if why := not_passed(self.gates, version.name, version.metrics):
+                del labels[label]
+                text = f"model {version.name!r} version {version.number} cannot be {label!r}, which is not set: {why}"
+                self.barred.append(text)
+                log.warning("%s", text, extra=version.named)
+
+    def _unknown(self, name: str) -> str:
+        """Why a model is not found."""
+        for untrained in self.untrained:
+            if untrained.model == name:
+                load = f"`mercato admin load --plugin {untrained.plugin.distribution}`"
+                way_out = f"train one with `mercato train {name}` and load it with {load}"
+                return f"model {name!r} is installed but has no trained version; {way_out}"
+        return f"there is no model {shown(name)}; there are {_names(self.models)}"
 
     def _number(self, name: str, label: str) -> int:
         """What a label of a model means."""

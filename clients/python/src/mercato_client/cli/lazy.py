@@ -8,17 +8,25 @@ from typer.core import TyperCommand
 
 GROUP = "mercato.commands"
 
-# What this project's own server adds, in its words, since asking its modules would import them.
-SERVER = "mercato-server"
+# What this project's own distributions add, in their words, since asking their modules would import them.
 SHIPPED = {
-    "admin": "Load, unload and label models of a running server, drain it, or list its workers.",
-    "certificate": "Print what was tried on an exported model and how far the graph was from its source.",
-    "config": "Show the settings with their origin, the limits, or the settings file's schema.",
-    "demo": "Export, serve and call pricing.linear and semantic.encoder, print answers, certificates and receipts.",
-    "export": "Export installed models to ONNX, each with its certificate; what the store holds already is kept.",
-    "plugins": "List installed plugins with their models, state and reason; no server is needed.",
-    "serve": "Discover, export, load and serve every installed model.",
-    "store": "Show what the artifact store holds, and remove what has not been used for long.",
+    "mercato-server": {
+        "admin": "Load, unload and label models of a running server, drain it, or list its workers.",
+        "certificate": "Print what was tried on an exported model and how far the graph was from its source.",
+        "config": "Show the settings with their origin, the limits, or the settings file's schema.",
+        "demo": "Train models on a small made-up shop, export, serve and call them with the others, and stop.",
+        "export": "Export installed models to ONNX, each with its certificate; what the store holds is kept.",
+        "plugins": "List installed plugins with their models, state and reason; no server is needed.",
+        "serve": "Discover, export, load and serve every installed model.",
+        "store": "Show what the artifact store holds, and remove what has not been used for long.",
+    },
+    "mercato-shop": {
+        "data": "Write made-up data to train and try models with.",
+    },
+    "mercato-training": {
+        "evaluate": "Serve trained models, score them on held-out rows, and compare quality, latency and size.",
+        "train": "Train a model on data and write the next version of its model folder.",
+    },
 }
 
 Found = tuple[EntryPoint, ...]
@@ -57,8 +65,7 @@ class LazyCommand(TyperCommand):
 
 
 def _short_help(name: str, distributions: str) -> str:
-    added = f"Added by {distributions}."
-    return SHIPPED.get(name, added) if distributions == SERVER else added
+    return SHIPPED.get(distributions, {}).get(name, f"Added by {distributions}.")
 
 
 def _single(function: Any) -> typer.Typer:

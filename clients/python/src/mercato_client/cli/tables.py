@@ -1,6 +1,6 @@
 """What the command prints for people: tables of models, signatures, answers and receipts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,13 +22,14 @@ def show_catalog(catalog: Catalog) -> None:
 
 
 def show_model(model: Model) -> None:
-    """One model: what it is, its signature, and its versions with their certificates."""
+    """One model: what it is, its signature, and its versions with their certificates and metrics."""
     _show(model.name, ("", ""), _about(model))
     chosen = model.choose()
     if chosen and chosen.signature:
         _show_signature(chosen.signature)
     columns = ("version", "state", "since", "providers", "memory", "certificate", "reason")
     _show("Versions", columns, [_version(version) for version in model.versions])
+    _show_metrics([version for version in model.versions if version.metrics])
 
 
 def show_answer(answer: Prediction) -> None:
@@ -110,6 +111,18 @@ def _show_signature(signature: Signature) -> None:
     _show("Outputs", columns, map(_field, signature.outputs))
     if signature.parameters:
         _show("Parameters", ("name", "type", "default", "bounds", "doc"), map(_parameter, signature.parameters))
+
+
+def _show_metrics(versions: Sequence[ModelVersion]) -> None:
+    """What training measured, a column for each version, so that two can be compared."""
+    names = sorted({name for version in versions for name in version.metrics})
+    rows = [(name, *(_metric(version.metrics.get(name)) for version in versions)) for name in names]
+    if rows:
+        _show("Metrics", ("metric", *(f"version {version.version}" for version in versions)), rows)
+
+
+def _metric(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
 
 
 def _field(field: Field) -> tuple[str, ...]:

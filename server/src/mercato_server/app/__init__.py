@@ -8,38 +8,30 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mercato_server.config import ANY, OFF, Settings, admin_address
-from mercato_server.contract.host import Host
+from mercato_server.app import building
+from mercato_server.app.faults import failures, strays
+from mercato_server.config import OFF, Settings, admin_address
 from mercato_server.contract.plugin import PluginInfo, Refusal
 from mercato_server.contract.state import State
 from mercato_server.control.administration import Operator
-from mercato_server.control.crashes import CrashLimits
 from mercato_server.control.gauges import facts
-from mercato_server.control.lifecycle import UNWANTED, Lifecycle
-from mercato_server.control.loading import Loader, OnProgress, ResourcesOf
-from mercato_server.control.memory import MemoryBudget
-from mercato_server.control.posts import HostOf, Roster
+from mercato_server.control.lifecycle import Lifecycle
+from mercato_server.control.loading import OnProgress
 from mercato_server.control.resources import Resources
 from mercato_server.errors import StartupError
 from mercato_server.plugins.daemon import in_daemon_thread
-from mercato_server.plugins.host import Policy, installed, load_one
-from mercato_server.rpc.access import Access, Rule
+from mercato_server.plugins.host import Policy, installed
 from mercato_server.rpc.admin_listener import AdminServer
 from mercato_server.rpc.observation import Observation
-from mercato_server.rpc.server import DataServer, Limits
-from mercato_server.rpc.tls import Certificates, TlsFiles
+from mercato_server.rpc.server import DataServer
 from mercato_server.runtime.providers import Provider, ProviderChoice, choose
 from mercato_server.runtime.threads import cpu_limit
-from mercato_server.serving.admission import Callers, Pool
-from mercato_server.serving.catalog import Catalog, Version
-from mercato_server.serving.process import Process
-from mercato_server.store import Store
+from mercato_server.serving.catalog import Version
 from mercato_server.telemetry.facts import Facts
 
 if TYPE_CHECKING:
     from mercato_server.rpc.probe import ProbeServer
     from mercato_server.telemetry.exposition import MetricsPort
-    from mercato_server.telemetry.tracing import Tracing
 
 log = logging.getLogger("mercato.app")
 
@@ -54,15 +46,16 @@ class App:
         self._settings = settings
         self.stopping = asyncio.Event()
         self._is_told = False
-        self.catalog = _catalog(settings)
+        self.catalog = building.catalog(settings)
         self._threads = settings.threads or cpu_limit()
-        self._loader = _loader(settings, self._resources_of)
-        self._lifecycle = Lifecycle(self.catalog, _roster(settings, self._threads), self._loader, on_progress)
-        self._tracing = _tracing(settings.tracing)
+        self._loader = building.loader(settings, self._resources_of)
+        self._lifecycle = Lifecycle(self.catalog, building.roster(settings, self._threads), self._loader, on_progress)
+        self._tracing = building.tracing(settings.tracing)
         self._observation = Observation(self._tracing)
-        self._certificates = _certificates(settings)
-        limits = _limits(settings)
-        self._server = DataServer(self.catalog, limits, _access(settings), self._observation, self._certificates)
+        self._certificates = building.certificates(settings)
+        limits = building.limits(settings)
+        access = building.access(settings)
+        self._server = DataServer(self.catalog, limits, access, self._observation, self._certificates)
         self._operator = self._made_operator()
         self._admin = AdminServer(self.catalog, self._operator, limits, self._observation, self._server.health)
         self._provider: Provider | None = None
@@ -100,10 +93,10 @@ class App:
         await self._listen()
         on_listening(self.port)
         await self._lifecycle.bring_up(*await in_daemon_thread(self._installed))
-        for fault in self._stray_overrides():
+        for fault in strays(self._settings, self.catalog):
             log.warning("%s", fault)
-        if self._settings.strict and (failures := self._failures()):
-            raise StartupError("refusing to serve (strict): " + "; ".join(failures))
+        if self._settings.strict and (found := failures(self._settings, self.catalog)):
+            raise StartupError("refusing to serve (strict): " + "; ".join(found))
         self._has_started = True
         _calm_collector()
         self._announce_server()
@@ -168,7 +161,7 @@ class App:
     def _resources_of(self, model: str) -> Resources:
         """What one model is given: what all get, but for its overrides."""
         assert self._provider is not None, "models are brought up once it is settled"
-        settings, given = self._settings, self._settings.overrides(model)
+        settings, given = self._settings, self._settings.resources(model)
         common = Resources(self._provider, self._threads, settings.max_requests, settings.max_request_bytes)
         if "provider" in given:
             given["provider"] = self._choose(given["provider"])
@@ -187,38 +180,6 @@ class App:
         is_available = any(v.status.state is State.AVAILABLE for v in self.catalog.versions())
         self._server.health.set("", self._has_started and is_available)
 
-    def _failures(self) -> list[str]:
-        """What `strict` does not accept: plugins refused though the operator wants them, failures, stray overrides."""
-        refused = [r for r in self.catalog.refused if r.code not in UNWANTED]
-        failed = [version for version in self.catalog.versions() if version.status.state is State.FAILED]
-        return [
-            *(f"{refusal.plugin.distribution}: {refusal.reason}" for refusal in refused),
-            *(f"{version.name}: {version.status.reason}" for version in failed),
-            *self._stray_overrides(),
-        ]
-
-    def _stray_overrides(self) -> list[str]:
-        """Settings and rows of models that are not there, and labels of versions that are not there."""
-        models = self.catalog.models
-        return [
-            *(
-                f"[models.{name!r}] names a model that is not installed"
-                for name in sorted(self._settings.models.keys() - models.keys())
-            ),
-            *(
-                f"[models.{name!r}] label {label!r} means version {number}, which is not installed"
-                for name, overrides in self._settings.models.items()
-                for label, number in overrides.labels.items()
-                if name in models and number not in models[name]
-            ),
-            *(
-                f"[[access]] the row of {row.principal!r} names model {name!r}, which is not installed"
-                for row in self._settings.access or ()
-                for name in row.models
-                if name != ANY and name not in models
-            ),
-        ]
-
 
 def _calm_collector() -> None:
     """Look for garbage among what is new, and among all that waits only rarely.
@@ -229,87 +190,6 @@ def _calm_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(1_000, 20, 1_000)
-
-
-def _catalog(settings: Settings) -> Catalog:
-    labels = {name: dict(overrides.labels) for name, overrides in settings.models.items()}
-    return Catalog(labels=labels)
-
-
-def _loader(settings: Settings, resources_of: ResourcesOf) -> Loader:
-    pool = Pool(max_requests=settings.max_total_requests, max_bytes=settings.max_total_request_bytes)
-    callers = Callers(
-        weights={name: caller.weight for name, caller in settings.callers.items()},
-        quotas={name: caller.max_requests for name, caller in settings.callers.items()},
-    )
-    return Loader(Store(settings.store), resources_of, MemoryBudget(settings.memory_limit), Process(pool, callers))
-
-
-def _limits(settings: Settings) -> Limits:
-    return Limits(
-        settings.max_message_bytes, settings.max_message_fields, settings.default_deadline, settings.connection_age
-    )
-
-
-def _roster(settings: Settings, threads: int) -> Roster:
-    crashes = CrashLimits(settings.crash_budget, settings.crash_window)
-    return Roster(_hosts(settings, threads), settings.isolation, crashes)
-
-
-def _hosts(settings: Settings, threads: int) -> HostOf:
-    """Makes the workers' hosts; onnxruntime is imported only where they are threads of this process."""
-    shared = threads if settings.thread_pool == "worker" else 0
-    return _inline_hosts(settings, shared) if settings.isolation == "inline" else _process_hosts(settings, shared)
-
-
-def _inline_hosts(settings: Settings, shared: int) -> HostOf:
-    from mercato_server.runtime.inline import InlineHost
-    from mercato_server.runtime.session import share_threads
-
-    if shared:
-        share_threads(shared)
-
-    def host_of(plugin: PluginInfo) -> Host:
-        return InlineHost(
-            plugin, lambda: load_one(plugin, settings.plugin), settings.import_timeout, settings.load_timeout
-        )
-
-    return host_of
-
-
-def _process_hosts(settings: Settings, shared: int) -> HostOf:
-    from mercato_server.runtime.process import ProcessHost, WorkerLimits
-
-    limits = WorkerLimits(
-        import_timeout=settings.import_timeout,
-        load_timeout=settings.load_timeout,
-        batch_timeout=settings.batch_timeout,
-        memory=settings.worker_memory,
-        shared_threads=shared,
-        log_level=settings.log_level,
-        log_format=settings.log_format,
-    )
-    return lambda plugin: ProcessHost(plugin, settings.plugin(plugin.distribution), limits)
-
-
-def _access(settings: Settings) -> Access:
-    if settings.access is None:
-        return Access()
-    return Access([Rule(row.principal, frozenset(row.methods), frozenset(row.models)) for row in settings.access])
-
-
-def _certificates(settings: Settings) -> Certificates | None:
-    if settings.tls_cert is None or settings.tls_key is None:
-        return None
-    return Certificates(TlsFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca))
-
-
-def _tracing(kind: str) -> "Tracing | None":
-    if kind == OFF:
-        return None
-    from mercato_server.telemetry.tracing import to_otlp
-
-    return to_otlp()
 
 
 async def serve(app: App, on_listening: Callable[[int], None], on_ready: Callable[[], None]) -> None:

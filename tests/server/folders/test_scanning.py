@@ -1,0 +1,80 @@
+"""Which model folders are served, and what a plugin makes of them, without a server."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.server.folders.site import SCALE, Site
+
+from mercato_plugin import FolderError, ModelFolder
+from mercato_server import config
+from mercato_server.errors import ConfigError
+from mercato_server.store.folders import ServedFolders
+
+
+@pytest.fixture
+def trained(site: Site) -> Path:
+    """Four versions."""
+    for factor in range(1, 5):
+        site.train(factor)
+    return site.models
+
+
+def served(folders: ServedFolders, model: str = SCALE) -> list[int] | None:
+    found = folders(model)
+    return None if found is None else list(found)
+
+
+def test_the_highest_is_served_with_those_that_labels_mean_and_those_that_serve(trained: Path) -> None:
+    assert served(ServedFolders(trained)) == [4]
+    labelled = ServedFolders(trained, labelled={SCALE: (2, 9)})
+    assert served(labelled) == [4, 2]
+    assert served(labelled.keeping([(SCALE, 1), ("shop.other", 3), (SCALE, 7)])) == [4, 2, 1]
+
+
+def test_named_versions_are_served_instead(trained: Path) -> None:
+    named = ServedFolders(trained, {SCALE: (3, 1, 9)}, {SCALE: (2,)})
+    assert served(named) == [3, 1]
+    assert served(named.keeping([(SCALE, 4)])) == [4, 3, 1]
+    assert served(ServedFolders(trained, {SCALE: (9,)})) == []
+
+
+def test_without_a_folder_there_is_none(trained: Path) -> None:
+    assert served(ServedFolders(trained), "shop.other") is None
+    assert served(ServedFolders(trained / "none")) is None
+    assert served(ServedFolders()) is None
+
+
+def test_what_is_damaged_stands_beside_what_is_not(trained: Path) -> None:
+    (trained / SCALE / "3" / "metrics.json").unlink()
+    found = ServedFolders(trained, {SCALE: (3, 2)})(SCALE)
+    assert found is not None and isinstance(found[3], FolderError) and isinstance(found[2], ModelFolder)
+
+
+def test_every_look_is_a_new_one(trained: Path, site: Site) -> None:
+    folders = ServedFolders(trained)
+    assert served(folders) == [4]
+    site.train(5)
+    assert served(folders) == [5]
+
+
+def test_the_way_to_a_worker_changes_nothing() -> None:
+    folders = ServedFolders(Path("/srv/models"), {SCALE: (2, 1)}, {SCALE: (3,)}).keeping([(SCALE, 4)])
+    data = json.loads(json.dumps(folders.to_json()))
+    assert ServedFolders.from_json(data).to_json() == data
+    assert ServedFolders.from_json(data).root == Path("/srv/models")
+    assert ServedFolders.from_json(ServedFolders().to_json()).root is None
+
+
+def test_settings_say_what_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    models = {SCALE: {"versions": [2], "labels": {"stable": 1}}, "shop.other": {"labels": {"stable": 3}}}
+    folders = config.load(models_dir=Path("models"), models=models).served_folders()
+    assert folders == ServedFolders(tmp_path / "models", {SCALE: (2,)}, {SCALE: (1,), "shop.other": (3,)})
+    assert config.load().served_folders().root is None
+
+
+@pytest.mark.parametrize("versions", [[], [0], [-1], [2**31], ["x"]])
+def test_versions_are_numbers_of_folders(versions: list[object]) -> None:
+    with pytest.raises(ConfigError, match=r"^models\.shop\.scale\.versions"):
+        config.load(models={SCALE: {"versions": versions}})
