@@ -10,19 +10,19 @@ import torch
 
 import mercato_pricing
 from mercato_plugin import Model, Tensor
+from mercato_pricing.line import build
 
 CONTEXT = SimpleNamespace(files=None, version=None, settings=None, save=None, save_estimator=None)
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    [model] = mercato_pricing.mercato_models()
-    return model
+    return mercato_pricing.LinearPricing()
 
 
 @pytest.fixture(scope="module")
-def line(model: Model) -> Any:
-    return model.build(CONTEXT)
+def line() -> Any:
+    return build(CONTEXT)
 
 
 def test_four_items_cost_eight(line: Any) -> None:
@@ -34,15 +34,15 @@ def test_training_found_the_line_itself(line: Any) -> None:
     assert line.bias.item() == pytest.approx(0.0, abs=1e-3)
 
 
-def test_training_is_repeatable(model: Model, line: Any) -> None:
-    again = model.build(CONTEXT)
+def test_training_is_repeatable(line: Any) -> None:
+    again = build(CONTEXT)
     assert torch.equal(again.weight, line.weight) and torch.equal(again.bias, line.bias)
 
 
-def test_training_that_does_not_converge_is_an_error(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_that_does_not_converge_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.optim.SGD, "step", lambda self: None)
     with pytest.raises(RuntimeError, match="pricing.linear: mean squared error .* expected below"):
-        model.build(CONTEXT)
+        build(CONTEXT)
 
 
 def test_signature(model: Model) -> None:
