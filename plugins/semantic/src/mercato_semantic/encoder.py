@@ -27,12 +27,17 @@ class SentenceEncoder(nn.Module):
 
     def forward(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Unit vectors of the rows."""
-        x = self._embed(input_ids)
-        for layer in self.layers:
-            x = layer(x, lengths)
+        x = self.states(input_ids, lengths)
         pooled = x[:, 0] if self.pooling == "cls" else masked_mean(x, lengths)
         embedding: torch.Tensor = pooled / torch.linalg.vector_norm(pooled, dim=-1, keepdim=True)
         return embedding
+
+    def states(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """What the last layer says of each token, (batch, length, hidden); behind the lengths it says nothing."""
+        x = self._embed(input_ids)
+        for layer in self.layers:
+            x = layer(x, lengths)
+        return x
 
     def _embed(self, input_ids: torch.Tensor) -> torch.Tensor:
         # A single text has token type 0 everywhere and consecutive positions, so both are slices of
