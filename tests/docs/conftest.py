@@ -1,13 +1,16 @@
 """Owns the servers that the documents' code is run against.
 
-One serves pricing and the documents' own plugins, the other pricing with the settings of the page on busy servers.
+One serves pricing and the documents' own plugins, one pricing with the settings of the page on busy servers, one the
+models that the page on notebooks trains.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,20 +20,23 @@ from tests.server.running import Running, environment
 TUTORIAL = "docs/tutorial/first-plugin.md"
 SERVING = "docs/how-to/serve-your-plugin.md"
 SHARING = "docs/how-to/share-a-busy-server.md"
+NOTEBOOK = "docs/how-to/from-a-notebook.md"
 
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The plugins of two pages, their files taken from there, built and installed into a folder of its own."""
-    shipping, ranking, site = map(tmp_path_factory.mktemp, ("mercato-shipping", "mercato-ranking", "site"))
-    for folder, page in ((shipping, TUTORIAL), (ranking, SERVING)):
+    """The plugins of three pages, their files taken from there, built and installed into a folder of its own."""
+    pages = {"shipping": TUTORIAL, "ranking": SERVING, "parcels": NOTEBOOK}
+    folders = {name: tmp_path_factory.mktemp(f"mercato-{name}") for name in pages}
+    for name, page in pages.items():
         for block in blocks(read(page)):
-            if block.title:
-                (folder / block.title).write_text(block.text, encoding="utf-8")
-    project = (shipping / "pyproject.toml").read_text(encoding="utf-8").replace("shipping", "ranking")
-    (ranking / "pyproject.toml").write_text(project, encoding="utf-8")
+            if block.title in ("pyproject.toml", f"mercato_{name}.py"):
+                (folders[name] / block.title).write_text(block.text, encoding="utf-8")
+    project = (folders["shipping"] / "pyproject.toml").read_text(encoding="utf-8").replace("shipping", "ranking")
+    (folders["ranking"] / "pyproject.toml").write_text(project, encoding="utf-8")
+    site = tmp_path_factory.mktemp("site")
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*install, "--target", site, shipping, ranking], check=True)
+    subprocess.run([*install, "--target", site, *folders.values()], check=True)
     return site
 
 
@@ -55,6 +61,34 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     (folder / "mercato.toml").write_text(settings, encoding="utf-8")
     env = environment(folder / "home", ("mercato-pricing",), MERCATO_CONFIG=str(folder / "mercato.toml"))
     running = Running(folder / "store", folder / "work", env)
+    try:
+        running.ready()
+        yield running
+    finally:
+        running.kill()
+
+
+@pytest.fixture(scope="session")
+def notebook(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which both cells of the page on notebooks have run, each printing what the page says."""
+    folder = tmp_path_factory.mktemp("notebook")
+    found = blocks(read(NOTEBOOK))
+    for cell, printed in pairwise(found):
+        if cell.title in ("days.py", "late.py"):
+            run = subprocess.run(
+                [sys.executable, "-c", cell.text],
+                capture_output=True, text=True, cwd=folder, env={**os.environ, "PYTHONPATH": str(site)},
+            )  # fmt: skip
+            assert (run.stdout, run.stderr) == (printed.text, ""), cell.title
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(site: Path, notebook: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server of what the page on notebooks has trained."""
+    folder = tmp_path_factory.mktemp("trained")
+    env = environment(folder / "home", ("mercato-parcels",), PYTHONPATH=str(site))
+    running = Running(folder / "store", folder / "work", env, "--models-dir", str(notebook / "models"))
     try:
         running.ready()
         yield running

@@ -17,13 +17,14 @@ from pydantic import BaseModel
 from tests.docs.pages import ROOT, read, sections
 
 import mercato_plugin
+import mercato_training
 from mercato_client.cli.app import app
 from mercato_server import errors
 from mercato_server.commands import serve
 from mercato_server.commands.limits import limits
 from mercato_server.commands.schema import settings_schema
 from mercato_server.config import Settings
-from mercato_server.config.settings import CallerSettings, ModelSettings
+from mercato_server.config.tables import CallerSettings, ModelSettings
 from mercato_server.rpc.status import CODES, MAX_VIOLATIONS
 
 CODE = re.compile(r"[A-Z]+(_[A-Z]+)*")
@@ -85,7 +86,8 @@ def written_codes(module: str) -> set[str]:
 
 def test_every_refusal_has_its_heading() -> None:
     of_imports = {code for code in written_codes("runtime/process") if code.startswith("IMPORT_")}
-    assert codes("refusals.md") == written_codes("plugins/host") | written_codes("plugins/compat") | of_imports
+    of_plugins = (written_codes(f"plugins/{module}") for module in ("host", "offering", "filling", "compat", "guard"))
+    assert codes("refusals.md") == set().union(*of_plugins) | of_imports
 
 
 def test_every_reason_has_its_heading() -> None:
@@ -121,6 +123,15 @@ def test_a_public_name_of_the_interface_has_its_heading_and_members(name: str) -
     section = sections(read(REFERENCE + "plugin-interface.md"))[name]
     public = getattr(mercato_plugin, name)
     wanted = members(public) if inspect.isclass(public) and not issubclass(public, str) else set()
+    missing = {member for member in wanted if not re.search(rf"`{member}\b", section)}
+    assert missing == set()
+
+
+@pytest.mark.parametrize("name", mercato_training.__all__)
+def test_a_public_name_of_training_has_its_heading_and_members(name: str) -> None:
+    section = sections(read(REFERENCE + "training.md"))[name]
+    public = getattr(mercato_training, name)
+    wanted = members(public) if inspect.isclass(public) and not issubclass(public, Exception) else set()
     missing = {member for member in wanted if not re.search(rf"`{member}\b", section)}
     assert missing == set()
 

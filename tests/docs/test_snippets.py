@@ -10,12 +10,13 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from tests.docs.conftest import SERVING, SHARING, TUTORIAL
+from tests.docs.conftest import NOTEBOOK, SERVING, SHARING, TUTORIAL
 from tests.docs.pages import ROOT, blocks, read
 from tests.server.running import Running
 
 ADDRESS = "localhost:8500"
-PAGES = ("README.md", "docs/how-to/call-from-python.md", TUTORIAL, SERVING, SHARING)
+SERVERS = {SHARING: "shared", NOTEBOOK: "trained"}
+PAGES = ("README.md", "docs/how-to/call-from-python.md", TUTORIAL, SERVING, *SERVERS)
 
 
 def programs() -> Iterator[tuple[str, str, str]]:
@@ -33,7 +34,7 @@ def test_a_program_prints_what_its_page_says(
     page: str, program: str, printed: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     assert program.count(ADDRESS) == 1
-    running: Running = request.getfixturevalue("shared" if page == SHARING else "server")
+    running: Running = request.getfixturevalue(SERVERS.get(page, "server"))
     code = program.replace(ADDRESS, running.address)
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert (run.stdout, run.stderr) == (printed, ""), page

@@ -12,7 +12,7 @@ from tests.repository.outside import closure, install
 if TYPE_CHECKING:
     from tests.repository.conftest import Projects
 
-BUILD_TOOLS = {"torch", "onnx", "onnxscript", "skl2onnx", "scikit-learn"}
+BUILD_TOOLS = {"torch", "onnx", "onnxscript", "skl2onnx", "scikit-learn", "mercato-training"}
 
 
 def contents(wheels: Path) -> dict[str, list[str]]:
@@ -46,7 +46,7 @@ def test_a_client_brings_neither_runtime_nor_build_tools(wheels: Path) -> None:
 
 
 def test_a_server_brings_no_build_tools(wheels: Path) -> None:
-    brought = closure(wheels, "mercato-server", "mercato-pricing", "mercato-semantic")
+    brought = closure(wheels, "mercato-server", "mercato-pricing", "mercato-semantic", "mercato-reviews")
     assert brought & (BUILD_TOOLS | {"sentence-transformers", "transformers"}) == set()
 
 

@@ -26,16 +26,30 @@ def test_what_a_plugin_prints_stays_out_of_the_json(tmp_path: Path) -> None:
     assert "plugins may print" in done.stderr
 
 
-def test_the_demo_answers_with_both_models_certified(store: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("language", "answers"),
+    [
+        ("en", {"reviews.sentiment": ["negative", "positive"], "reviews.intent": ["order_status"]}),
+        ("zh", {"reviews.sentiment": ["negative", "positive"]}),
+    ],
+)
+def test_the_demo_trains_on_a_shop_and_answers_with_every_model_certified(
+    store: Path, tmp_path: Path, language: str, answers: dict[str, list[str]]
+) -> None:
     (tmp_path / "mercato").symlink_to(store)
 
-    done = run("demo", "--json", XDG_CACHE_HOME=str(tmp_path))
+    done = run("demo", "--language", language, "--json", XDG_CACHE_HOME=str(tmp_path))
 
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    price, near, far = report["answers"].values()
+    price, near, far, dear, cheap, *words = report["answers"].values()
     assert abs(price - 8.0) < 0.01
     assert near > far
+    assert cheap > dear > 0
+    assert words == [word for given in answers.values() for word in given]
+    assert report["metrics"]["pricing.demand"]["r2"] > 0.4
+    assert report["metrics"]["reviews.sentiment"]["accuracy"] > 0.7
+    assert len(report["certificates"]) == 4 + ("reviews.intent" in answers)
     assert all(text.startswith("source, passed") for text in report["certificates"].values())
 
 
