@@ -15,7 +15,7 @@ Language = Literal["en", "zh"]
 
 NEEDED = {"mercato_shop": "mercato-shop", "mercato_training": "mercato-training", "mercato_reviews": "mercato-reviews"}
 PRODUCTS = "200"
-USERS = "60"
+USERS = "40"
 
 
 @dataclass(frozen=True)
