@@ -197,3 +197,24 @@ def _seconds(text: str) -> float:
     start = time.process_time()
     masked(text)
     return time.process_time() - start
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("call 01065529988 today", "call <phone> today"),
+        ("021-61234567 or 02161234567", "<phone> or <phone>"),
+        ("座机05718765432", "座机<phone>"),
+        ("UPC 036000291452", "UPC 036000291452"),
+        ("138\u200b0013\u200b8000", "<phone>"),
+        ("138\t0013\t8000", "<phone>"),
+        ("müller@x.de", "<email>"),
+        ("o'neil@x.com", "<email>"),
+        ("张三@qq.com", "<email>"),
+        ("我的邮箱是zhang@qq.com谢谢", "我的邮箱是<email>谢谢"),
+        ("zhangsan@公司名.cn", "<email>"),
+        ("иван@почта.com", "<email>"),
+    ],
+)
+def test_forms_of_other_scripts_and_without_separators(text: str, expected: str) -> None:
+    assert masked(text) == expected == masked(expected)

@@ -17,8 +17,14 @@ Span = tuple[int, int]
 Found = tuple[int, int, str]
 
 _HINT = re.compile("[0-9@０-９＠]")
-_LOCAL = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._%+-"
-_DOMAIN = re.compile(r"(?:[A-Za-z0-9-]++\.)+(?:[Xx][Nn]--[A-Za-z0-9-]+|[A-Za-z]{2,})")
+# Alphabets whose words stand between blanks; Han before an address is mostly the sentence, and a name has few signs.
+_LOCAL = "A-Za-z0-9._%+'\u00c0-\u024f\u0370-\u052f-"
+_NAME = re.compile(f"[{_LOCAL}]+")
+_HAN_NAME = 4
+_LABEL = "[A-Za-z0-9\u00c0-\u024f\u0370-\u052f\u4e00-\u9fff-]++"
+_DOMAIN = re.compile(
+    rf"(?:{_LABEL}\.)+(?:[Xx][Nn]--[A-Za-z0-9-]+|[A-Za-z]{{2,}}|公司|中国|网络|商城|集团|在线|网址|手机|香港|台湾)"
+)
 _GROUP = re.compile("[0-9]+")
 _DECIMALS = re.compile("[0-9][.][0-9]")
 _GAP = re.compile("[ .()-]{1,3}")
@@ -29,6 +35,7 @@ _PHONE = re.compile(
     r"""(?:(?:00)?86[-. )]?)? 1[3-9]\d (?:\d{8} | [-. ]\d{8} | ([-. ])\d{4}\1\d{4} | \d{4}[-. ]\d{4})  # 138-...
     | 00[1-9]\d{0,2} [-. )] \d[-. )\d]{7,18}                      # 0044 20 7946 0958
     | 0[1-9]\d{1,2} [-. )] (?:\d{7,8} | \d{3,4}[- ]\d{4})         # 010-12345678
+    | 0(?:10|2\d)\d{8} | 0[3-9]\d\d\d{7}                         # 01012345678; twelve digits are a product's code
     | (?:1[-. )])? [2-9]\d\d[-.)][2-9]\d\d[-. ]\d{4}              # (415) 555-2671
     """,
     re.VERBOSE,
@@ -52,7 +59,8 @@ _IDENTITY_SIGNS = "10X98765432"
 
 _PLAIN: dict[int, int | str] = {
     **{code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)},
-    **dict.fromkeys((0x00A0, 0x2007, 0x202F, 0x3000), " "),
+    **dict.fromkeys((0x0009, 0x00A0, 0x2007, 0x202F, 0x3000), " "),
+    **dict.fromkeys((0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF), " "),  # nobody sees them
     **dict.fromkeys((*range(0x2010, 0x2016), 0x2212, 0xFE63), "-"),
 }
 
@@ -76,13 +84,24 @@ def _without_addresses(text: str) -> str:
     start, at = 0, plain.find("@")
     while at >= 0:
         domain = _DOMAIN.match(plain, at + 1)
-        local = len(plain[start:at]) - len(plain[start:at].rstrip(_LOCAL)) if domain else 0
+        local = _local(plain, start, at) if domain else 0
         start = at + 1
         if domain and local:
             start = domain.end()
             found.append((at - local, start, EMAIL))
         at = plain.find("@", start)
     return _replaced(text, found)
+
+
+def _local(plain: str, start: int, at: int) -> int:
+    """How many signs before the `@` belong to the address: a word of an alphabet, or a short name in Han."""
+    first = at
+    while first > start and _NAME.fullmatch(plain, first - 1, first):
+        first -= 1
+    if first == at:
+        while first > max(start, at - _HAN_NAME) and "\u4e00" <= plain[first - 1] <= "\u9fff":
+            first -= 1
+    return at - first
 
 
 def _without_numbers(text: str) -> str:
@@ -99,7 +118,7 @@ def _without_numbers(text: str) -> str:
 
 def _plain(text: str) -> str:
     """The text sign by sign, full-width ones and the kinds of blanks and dashes as ASCII."""
-    return text if text.isascii() else text.translate(_PLAIN)
+    return text if text.isascii() and "\t" not in text else text.translate(_PLAIN)
 
 
 def _replaced(text: str, found: Sequence[Found]) -> str:
