@@ -15,8 +15,8 @@ from mercato_server.runtime.shrinkage import Shrinkage
 # onnxruntime has one class for inputs that do not fit the graph and for values that a kernel refuses.
 _KERNEL = "while running"
 
-# It keeps the scale of a product in a float32 attribute, also where the graph computes in float64.
-_INEXACT_OPTIMIZERS = ["MatMulScaleFusion"]
+# They keep a scale or an epsilon in a float32 attribute, also where the graph computes in float64.
+_INEXACT_OPTIMIZERS = ["MatMulScaleFusion", "LayerNormFusion", "LayerNormFusionL1", "SimplifiedLayerNormFusion"]
 
 _is_shared = False
 
@@ -82,16 +82,19 @@ def open_session(path: Path, *, provider: str = "cpu", threads: int = 1) -> Sess
         if provider != "cpu":
             preload()
         options = _options(threads if provider == "cpu" else 1)
-        providers = session_providers(provider)
-        session = ort.InferenceSession(
-            path, options, providers=providers, enable_fallback=0, disabled_optimizers=_INEXACT_OPTIMIZERS
-        )
+        session = _opened(path, options, provider)
+        if any(item.type == "tensor(double)" for item in (*session.get_inputs(), *session.get_outputs())):
+            session = _opened(path, options, provider, disabled_optimizers=_INEXACT_OPTIMIZERS)
     except Exception as error:  # onnxruntime's errors share no base class but Exception
         raise LoadFailed(f"graph {path.stem!r} cannot be loaded on {provider}: {type(error).__name__}") from error
     got = session.get_providers()[0]
     if got != ORT_NAMES[provider]:
         raise ProviderUnavailable(f"graph {path.stem!r} was to run on {provider} but came up on {got}")
     return Session(session)
+
+
+def _opened(path: Path, options: ort.SessionOptions, provider: str, **more: list[str]) -> ort.InferenceSession:
+    return ort.InferenceSession(path, options, providers=session_providers(provider), enable_fallback=0, **more)
 
 
 def _options(threads: int) -> ort.SessionOptions:
