@@ -1,9 +1,12 @@
 """The plugin host: every way a plugin can be bad, and that the good one beside it is offered all the same."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.server.plugins.conftest import Discover, Install
@@ -252,10 +255,17 @@ async def test_an_interrupt_that_a_plugin_raises_is_its_own_fault(add: Install, 
     assert [offered.spec.name for offered in discovery.models] == ["shop.good"]
 
 
-def test_an_interrupt_on_the_main_thread_goes_through(add: Install, found: Discover) -> None:
+@pytest.mark.parametrize(("handler", "goes_through"), [(signal.default_int_handler, True), (signal.SIG_IGN, False)])
+def test_an_interrupt_on_the_main_thread_goes_through_unless_it_is_ignored(
+    add: Install, found: Discover, handler: Any, goes_through: bool
+) -> None:
     add("mercato-bad", "raise KeyboardInterrupt")
-    with pytest.raises(KeyboardInterrupt):
-        found()
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        with pytest.raises(KeyboardInterrupt) if goes_through else contextlib.nullcontext():
+            assert only_refusal(found())[0] == "IMPORT_FAILED"
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_denied_plugin_is_never_imported(add: Install, found: Discover) -> None:
