@@ -154,6 +154,20 @@ def test_versions_and_labels_are_chosen_as_the_server_does(client: Client, serve
         client.predict("shop.rank", {"x": 1.0}, version=1, label="stable")
 
 
+def test_without_version_and_label_the_server_says_which_version_counts(client: Client, server: FakeServer) -> None:
+    model = server.offer("shop.rank", numbers("item", "INT64"))
+    newer = model.versions.add()
+    newer.CopyFrom(model.versions[0])
+    newer.version = 2
+    found = client.model("shop.rank").choose()
+    assert found is not None and found.version == 2
+    model.default_version = 1
+    for version, label, wanted in ((None, None, 1), (2, None, 2), (None, "canary", 2)):
+        model.labels["canary"] = 2
+        found = client.model("shop.rank").choose(version, label)
+        assert found is not None and found.version == wanted
+
+
 def test_a_model_without_signature_tells_its_state(client: Client, server: FakeServer) -> None:
     version = server.offer("shop.rank").versions[0]
     version.ClearField("signature")

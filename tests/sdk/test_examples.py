@@ -55,6 +55,13 @@ def test_arrays_become_lists(file: Path) -> None:
     assert (example.parameters, example.outputs) == ({"k": 3}, {"y": [True]})
 
 
+@pytest.mark.parametrize("number", [2, True, 1.0, "1", None])
+def test_another_format_is_refused(file: Path, number: Any) -> None:
+    file.write_text(json.dumps({"format": number, "examples": []}))
+    with pytest.raises(FolderError, match="is no file of examples in format 1; train the model again"):
+        read_examples(file)
+
+
 def test_absent_outputs_stay_absent(file: Path) -> None:
     write_examples(file, [Example({}), Example({}, outputs={})])
     assert [example.outputs for example in read_examples(file)] == [None, {}]

@@ -148,8 +148,9 @@ def test_metrics_have_plain_names(tmp_path: Path, name: str) -> None:
 
 
 def test_metrics_are_few(tmp_path: Path) -> None:
-    with pytest.raises(FolderError, match=r"metrics.json has 4097 metrics, expected at most 4096"):
-        made(tmp_path, {f"m{number}": 1.0 for number in range(4097)})
+    made(tmp_path, {f"m{number}": 1.0 for number in range(2048)})
+    with pytest.raises(FolderError, match=r"metrics.json has 2049 metrics, expected at most 2048"):
+        made(tmp_path, {f"m{number}": 1.0 for number in range(2049)})
 
 
 def test_a_manifest_has_a_bound(tmp_path: Path) -> None:
@@ -272,6 +273,8 @@ UNREADABLE: dict[str, tuple[Callable[[ModelFolder], Any], str]] = {
         "manifest.json has more than 1048576 bytes",
     ),
     "another format": (lambda f: manifest(f, format=2), f"manifest.json is not one of format 1 of '{MODEL}'"),
+    "true as a format": (lambda f: manifest(f, format=True), f"manifest.json is not one of format 1 of '{MODEL}'"),
+    "a fraction as a format": (lambda f: manifest(f, format=1.0), f"manifest.json is not one of format 1 of '{MODEL}'"),
     "another model": (lambda f: manifest(f, model="a" * 5000), f"manifest.json is not one of format 1 of '{MODEL}'"),
     "no files": (lambda f: manifest(f, files=None), "manifest.json lists no metrics.json"),
     "no metrics": (lambda f: manifest(f, files={WEIGHTS: facts()}), "manifest.json lists no metrics.json"),
@@ -373,3 +376,30 @@ def test_folders_that_cannot_be_listed_are_an_error(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(os, "listdir", closed)
     with pytest.raises(FolderError, match=f"^model folders of {MODEL} cannot be read: Permission denied$"):
         folder_versions(tmp_path, MODEL)
+
+
+@pytest.mark.parametrize(
+    ("stand", "why"),
+    [
+        (lambda path: path.write_text("a file"), "Not a directory"),
+        (lambda path: path.symlink_to("nowhere"), "No such file or directory"),
+    ],
+)
+def test_what_stands_in_place_of_a_models_folder_is_an_error(
+    tmp_path: Path, stand: Callable[[Path], Any], why: str
+) -> None:
+    stand(tmp_path / MODEL)
+    text = f"^model folders of {MODEL} cannot be read: {why}; expected a folder that has one of each version$"
+    with pytest.raises(FolderError, match=text):
+        folder_versions(tmp_path, MODEL)
+
+
+def test_where_no_models_stand_there_are_no_versions(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("a file")
+    assert folder_versions(tmp_path / "plain", MODEL) == folder_versions(tmp_path / "none", MODEL) == []
+
+
+@pytest.mark.parametrize(("name", "why"), [("x" * 300, "File name too long"), ("a\0b", "embedded null byte")])
+def test_a_path_that_is_none_is_an_error(tmp_path: Path, name: str, why: str) -> None:
+    with pytest.raises(FolderError, match=f"^model folders of {MODEL} cannot be read: {why}$"):
+        folder_versions(tmp_path / name, MODEL)

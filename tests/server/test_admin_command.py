@@ -17,7 +17,8 @@ from mercato.v1 import catalog_pb2
 from mercato_client.cli.app import app
 from mercato_server import config
 from mercato_server.commands.admin import MIB
-from mercato_server.contract.administration import Unloaded
+from mercato_server.contract.administration import LoadStep, Unloaded
+from mercato_server.contract.state import State
 from mercato_server.errors import ConfigError, LabelRefused, LoadRefused, NotFound
 from mercato_server.rpc.admin_listener import AdminServer
 from mercato_server.rpc.health import Health
@@ -62,7 +63,7 @@ async def test_a_load_is_told_step_by_step(desk: Desk) -> None:
         0,
         ["pricing.linear 2: LOADING", "pricing.linear 2: AVAILABLE: unchanged", "loaded pricing.linear 2"],
     )
-    assert desk.asked == [("load", MODEL, "")]
+    assert desk.asked == [("load", MODEL, None, "")]
 
 
 async def test_a_load_of_what_serves_already_says_so(desk: Desk) -> None:
@@ -71,11 +72,39 @@ async def test_a_load_of_what_serves_already_says_so(desk: Desk) -> None:
     assert lines == ["pricing.linear 2: AVAILABLE: unchanged", "nothing to load: what is installed serves already"]
 
 
+async def test_one_version_of_a_model_is_loaded(desk: Desk) -> None:
+    assert (await mercato("load", MODEL, "--version", "2")).exit_code == 0
+    assert desk.asked == [("load", MODEL, 2, "")]
+    stray = await mercato("load", "--plugin", "mercato-pricing", "--version", "2")
+    assert (stray.exit_code, len(desk.asked)) == (2, 1)
+    assert stray.stderr == "mercato: --version: expected with the name of a model, not with --plugin\n"
+
+
+async def test_a_version_that_failed_is_an_exit_code_and_nothing_else_is_said_of_it(desk: Desk) -> None:
+    failed = LoadStep(MODEL, 3, State.FAILED, reason="FOLDER_DAMAGED: it is torn")
+    desk.steps = (failed, STEPS[-1])
+    result = await mercato("load", MODEL)
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert result.stdout.splitlines() == [
+        "pricing.linear 3: FAILED: FOLDER_DAMAGED: it is torn", "pricing.linear 2: AVAILABLE: unchanged"
+    ]  # fmt: skip
+    document = await mercato("load", MODEL, "--json")
+    assert document.exit_code == 1
+    assert [json.loads(line)["state"] for line in document.stdout.splitlines()] == ["FAILED", "AVAILABLE"]
+
+
+async def test_what_was_loaded_beside_a_failure_is_told_alone(desk: Desk) -> None:
+    begun = LoadStep(MODEL, 3, State.LOADING)
+    desk.steps = (begun, LoadStep(MODEL, 3, State.FAILED, reason="LOAD_FAILED: no room"), *STEPS)
+    result = await mercato("load", MODEL)
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (1, "loaded pricing.linear 2")
+
+
 async def test_a_load_is_one_json_line_per_step(desk: Desk) -> None:
     result = await mercato("load", "--plugin", "mercato-pricing", "--json")
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert lines == [{**vars(step), "state": step.state.value} for step in STEPS]
-    assert desk.asked == [("load", "", "mercato-pricing")]
+    assert desk.asked == [("load", "", None, "mercato-pricing")]
 
 
 @pytest.mark.parametrize("args", [[], [MODEL, "--plugin", "mercato-pricing"]])
@@ -195,7 +224,7 @@ async def test_a_timeout_below_zero_or_none_is_wrong_usage(desk: Desk, command: 
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", [["unload", MODEL], ["label", MODEL, "stable"]])
+@pytest.mark.parametrize("command", [["load", MODEL], ["unload", MODEL], ["label", MODEL, "stable"]])
 async def test_a_version_that_no_model_can_have_is_wrong_usage(desk: Desk, command: list[str]) -> None:
     result = await mercato(*command, "--version", "99999999999999999999")
     assert (result.exit_code, "--version" in result.stderr, desk.asked) == (2, True, [])

@@ -12,6 +12,7 @@ from mercato_server import config
 from mercato_server.app import App
 from mercato_server.commands import serve
 from mercato_server.contract.plugin import PluginInfo
+from mercato_server.contract.words import shown
 from mercato_server.errors import ConfigError, StartupError
 from mercato_server.serving.catalog import Version
 
@@ -49,6 +50,50 @@ def test_broken_json_in_the_environment_names_the_setting(monkeypatch: pytest.Mo
         config.load()
 
     assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        (
+            "MERCATO_GATE",
+            '["f1>=0.8"',
+            "gate: MERCATO_GATE begins with [ and is no JSON: Expecting ',' delimiter at char",
+        ),
+        (
+            "mercato_gate",
+            "[",
+            "gate: mercato_gate begins with [ and is no JSON: Expecting value at character 2; write a ",
+        ),
+        ("MERCATO_GATE", "[" * 10**5, "gate: MERCATO_GATE begins with [ and is no JSON: it nests too deeply"),
+        (
+            "MERCATO_MODELS",
+            '{"a.b": {"gate": [}}',
+            "models: MERCATO_MODELS is no JSON: Expecting value at character 19",
+        ),
+        ("MERCATO_MODELS", '{"a.b": {"gate": "["}}', "models.a.b.gate: begins with [ and is no JSON: Expecting value"),
+        (
+            "MERCATO_MODELS",
+            "[" * 10**5,
+            "the environment: a variable is no JSON: it nests too deeply; tables are written",
+        ),
+        ("mercato_access", "{", "access: got a text in mercato_access, expected a list of tables, written as JSON in"),
+    ],
+)
+def test_broken_json_names_the_variable(monkeypatch: pytest.MonkeyPatch, variable: str, value: str, told: str) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigError) as caught:
+        config.load()
+
+    assert str(caught.value).startswith(told) and len(str(caught.value)) < 200
+
+
+def test_a_broken_list_in_the_file_names_no_variable(folder: Path) -> None:
+    (folder / "mercato.toml").write_text('gate = "["')
+    with pytest.raises(
+        ConfigError, match=r"^gate: begins with \[ and is no JSON: Expecting value at character 2; write"
+    ):
+        config.load()
 
 
 def test_a_settings_file_that_is_a_folder_is_refused(folder: Path) -> None:
@@ -237,6 +282,42 @@ def test_a_value_that_does_not_fit_is_told_with_what_does(given: dict[str, objec
         config.load(**given)
 
     assert str(caught.value).startswith(told)
+
+
+LABELLED = "expected at most 64 lower-case letters, digits and _, a letter first"
+
+
+@pytest.mark.parametrize("label", ["", "Stable", "1st", "_x", "best one", "stable\n", "最新", "a" * 65])
+def test_a_label_that_is_none_is_refused(label: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.load(models={"a.b": {"labels": {"stable": 1, label: 0}}})
+
+    assert str(caught.value) == f"models.a.b.labels: got {shown(label)}, {LABELLED}"
+
+
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [
+        (0, "greater than or equal to 1"),
+        (-1, "greater than or equal to 1"),
+        (2**31, "less than or equal to 2147483647"),
+        *((value, "a valid integer") for value in (True, "3", 3.0, None, [3])),
+    ],
+)
+def test_a_version_is_a_whole_number_from_1(version: object, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.load(models={"a.b": {"labels": {"stable": version}}})
+    assert str(caught.value) == f"models.a.b.labels.stable: Input should be {told}"
+    with pytest.raises(ConfigError, match=rf"^models\.a\.b\.versions\.1: Input should be {told}"):
+        config.load(models={"a.b": {"versions": [1, version]}})
+
+
+def test_labels_and_versions_are_taken_from_file_and_environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "mercato.toml").write_text(f"[models.'a.b']\nlabels = {{ {'a' * 64} = {2**31 - 1} }}\nversions = [1]\n")
+    assert config.load().models["a.b"].labels == {"a" * 64: 2**31 - 1}
+    monkeypatch.setenv("MERCATO_MODELS", '{"a.b": {"labels": {"v2_1": 1}, "versions": [2]}}')
+    given = config.load().models["a.b"]
+    assert (given.labels["v2_1"], given.versions) == (1, (2,))
 
 
 def test_the_access_table_comes_from_the_file_and_from_the_environment(

@@ -220,6 +220,7 @@ def key_of(**changes: object) -> str:
         {"source_hash": "t"},
         {"model_folder_hash": "m"},
         {"spec": replace(SPEC, opset=21)},
+        {"spec": replace(SPEC, version=SPEC.version + 1)},
         {"settings": {"size": 4}},
     ],
 )

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
+from mercato_plugin.folder import MAX_METRICS
 from mercato_training import classification, regression
+from mercato_training.cleaning import MAX_LABELS
 
 LABELS = ("a", "b", "c", "d")
 
@@ -40,3 +42,8 @@ def test_regression_is_what_scikit_learn_says() -> None:
 
 def test_equal_numbers_leave_nothing_to_explain() -> None:
     assert regression(np.ones(3), np.array([1.0, 2.0, 3.0]), mean=1.0).metrics["r2"] == 0.0
+
+
+def test_the_metrics_of_as_many_labels_as_a_column_may_have_can_be_published() -> None:
+    labels = [f"label {number}" for number in range(MAX_LABELS)]
+    assert len(classification(labels, labels, labels).metrics) < MAX_METRICS

@@ -45,6 +45,32 @@ def test_what_is_none_is_refused_at_start_in_one_line(written: str) -> None:
         config.load(models={NAME: {"gate": [written]}})
 
 
+@pytest.mark.parametrize("written", ["f1>=0,8", "f1 >= 0, 8", "f1<-,5", f"{NAME}: f1>=0,8"])
+def test_a_decimal_comma_is_told_as_such(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    told = f"got {written!r}, expected a metric, .*; write decimals with a point$"
+    with pytest.raises(ConfigError, match=f"^gate: {told}"):
+        config.load(gate=(written,))
+    with pytest.raises(ConfigError, match=rf"^models\.a\.b\.gate: {told}"):
+        config.load(models={"a.b": {"gate": f"{written}, rmse<2"}})
+    monkeypatch.setenv("MERCATO_GATE", f"rmse<2,{written},mae<1")
+    with pytest.raises(ConfigError, match=f"^gate: {told}"):
+        config.load()
+
+
+@pytest.mark.parametrize("written", ["f1>=x", "f1>=0.5,2fa>=0.3", "f1>=0.8,"])
+def test_no_other_comma_is_taken_for_a_point(written: str) -> None:
+    with pytest.raises(ConfigError, match=r'"reviews\.intent: f1>=0\.8"$'):
+        config.load(gate=(written,))
+
+
+@pytest.mark.parametrize("written", ["f1>=0.8,2fa>=0.3", " f1>=0.8 , 2fa>=0.3 ", '["f1>=0.8", "2fa>=0.3"]'])
+def test_gates_stand_in_one_string_for_every_model_and_for_one(written: str) -> None:
+    assert config.load(gate=written).gates() == [Gate("", "f1", ">=", 0.8), Gate("", "2fa", ">=", 0.3)]
+    own = config.load(models={NAME: {"gate": written}}).gates()
+    assert own == [Gate(NAME, "f1", ">=", 0.8), Gate(NAME, "2fa", ">=", 0.3)]
+    assert config.load(models={NAME: {"gate": "f1>=0.8"}}).gates() == [Gate(NAME, "f1", ">=", 0.8)]
+
+
 def test_a_gate_among_the_settings_of_a_model_is_that_models() -> None:
     settings = config.load(gate=("f1>=0.5", "a.b: f1>=0.6"), models={NAME: {"gate": ["f1>=0.8"]}})
     assert settings.gates() == [Gate("", "f1", ">=", 0.5), Gate("a.b", "f1", ">=", 0.6), Gate(NAME, "f1", ">=", 0.8)]

@@ -97,17 +97,18 @@ class PuppetHost:
         self.lanes: list[PuppetLane] = []
         self.is_closed = self.ended_at_once = False
         self.kept: set[Numbered] = set()
+        self.is_alone = False
         self._stage = stage
         self._is_alive = False
         self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
-    async def start(self, keeping: Collection[Numbered] = ()) -> Offers:
+    async def start(self, keeping: Collection[Numbered] = (), *, alone: bool = False) -> Offers:
         await self._stage.passed(self.plugin.distribution, "start")
         answer = self._stage.answers[self.plugin.distribution]
         if isinstance(answer, Exception):
             raise answer
         self._is_alive = True
-        self.kept = set(keeping)
+        self.kept, self.is_alone = set(keeping), alone
         offers = [replace(offer, plugin=self.plugin) for offer in answer]
         # Where no test says what its source is, the key stands for it.
         return Offers(
@@ -281,9 +282,9 @@ class Stage:
         await self.until(lambda: name in self.catalog.models and self.version(name).status.state is state)
         return self.version(name)
 
-    async def load(self, model: str = "", plugin: str = "") -> list[LoadStep]:
+    async def load(self, model: str = "", plugin: str = "", version: int | None = None) -> list[LoadStep]:
         async with asyncio.timeout(PATIENCE):
-            return [step async for step in self.operator.load(model=model, plugin=plugin)]
+            return [step async for step in self.operator.load(model=model, version=version, plugin=plugin)]
 
     async def ask(self, name: str, value: float = 1.0) -> list[list[float]]:
         """The answer of whatever version the name means now."""

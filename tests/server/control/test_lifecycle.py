@@ -45,7 +45,7 @@ class Life:
     def use(self, provider: Provider) -> None:
         self.resources = Resources(provider, 1, 10, 10_000)
         loader = Loader(self.store, lambda model: self.resources, MemoryBudget(None), ample())
-        self.roster = Roster(lambda plugin: InlineHost(plugin, lambda _: Discovery(self._offered[plugin])), "inline")
+        self.roster = Roster(lambda plugin: InlineHost(plugin, lambda *_: Discovery(self._offered[plugin])), "inline")
         self.control = Lifecycle(self.catalog, self.roster, loader, lambda name, progress: None)
 
     def offer(self, name: str, model: type[Model] = Model, graph: bytes | None = None) -> OfferedModel:

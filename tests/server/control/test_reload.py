@@ -2,12 +2,11 @@
 
 import asyncio
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from tests.server.control.stage import KILLED, NBYTES, Stage, plugin
 
-from mercato_server.contract.plugin import Refusal, Trained, Untrained
+from mercato_server.contract.plugin import Refusal
 from mercato_server.contract.state import State
 from mercato_server.errors import (
     LoadFailed,
@@ -106,22 +105,90 @@ async def test_a_plugin_that_is_new_is_added_and_its_refusal_forgotten(stage: St
 async def test_a_load_that_fails_leaves_all_as_it_was(stage: Stage, step: str) -> None:
     await stage.up(stage.offer("shop.tiny"))
     old, before = stage.version("shop.tiny"), stage.moves.copy()
-    stage.install(stage.offer("shop.tiny", key="b"), replace(stage.offer("shop.extra"), plugin=plugin(TINY)))
-    stage.failing["shop.extra", step] = LoadFailed("its weights are torn")
-    with pytest.raises(LoadRefused, match="'shop.extra' version 1 was not loaded: its weights are torn; ") as caught:
+    stage.install(stage.offer("shop.extra"), stage.offer("shop.tiny", key="b"), distribution=TINY)
+    stage.failing["shop.tiny", step] = LoadFailed("its weights are torn")
+    with pytest.raises(LoadRefused, match="'shop.tiny' version 1 was not loaded: its weights are torn; ") as caught:
         await stage.load(plugin=TINY)
 
-    assert (caught.value.reason, caught.value.model) == ("LOAD_FAILED", "shop.extra")
+    assert (caught.value.reason, caught.value.model) == ("LOAD_FAILED", "shop.tiny")
     assert stage.version("shop.tiny") is old and stage.moves == before and list(stage.catalog.models) == ["shop.tiny"]
     assert await stage.ask("shop.tiny") == [[2, 2]]
     assert [host.is_closed for host in stage.hosts] == [False, True]
     assert stage.memory.used == NBYTES
 
 
+@pytest.mark.parametrize("step", ["load", "warm"])
+async def test_a_version_that_fails_and_does_not_serve_takes_no_other_along(stage: Stage, step: str) -> None:
+    await stage.up(stage.offer("shop.tiny"))
+    stage.install(stage.offer("shop.extra"), stage.offer("shop.tiny", key="b"), distribution=TINY)
+    stage.failing["shop.extra", step] = LoadFailed("its weights are torn")
+    steps = await stage.load(plugin=TINY)
+
+    told = {(step.model, step.state): step.reason for step in steps}
+    assert told["shop.extra", State.FAILED] == "LOAD_FAILED: its weights are torn"
+    assert ("shop.tiny", State.AVAILABLE) in told and ("shop.extra", State.AVAILABLE) not in told
+    assert stage.version("shop.extra").status.reason == "LOAD_FAILED: its weights are torn"
+    assert [model.model for model in stage.operator.workers()[-1].models] == ["shop.tiny"]
+    assert await stage.ask("shop.tiny") == [[2, 2]]
+    await idle(stage)
+    assert stage.memory.used == NBYTES and stage.hosts[0].is_closed
+    stage.failing.clear()
+    await stage.load(plugin=TINY)
+    assert await stage.ask("shop.extra") == [[2, 2]]
+
+
+async def test_a_failure_that_takes_the_place_of_another_is_told_by_the_catalogue(stage: Stage) -> None:
+    stage.failing["shop.extra", "load"] = LoadFailed("no room")
+    offers = [stage.offer("shop.tiny"), stage.offer("shop.extra")]
+    await stage.control.bring_up([stage.install(*offers, distribution=TINY)])
+    old = stage.version("shop.extra")
+    stage.install(stage.offer("shop.tiny", key="b"), offers[1], distribution=TINY)
+    stage.failing["shop.extra", "load"] = LoadFailed("its weights are torn")
+    await stage.load(plugin=TINY)
+    await idle(stage)
+    assert state(old) is State.UNLOADED
+    assert stage.version("shop.extra").status.reason == "LOAD_FAILED: its weights are torn"
+    assert (await stage.operator.unload("shop.extra", 1)).versions == [1]
+    assert stage.hosts[0].is_closed and [worker.pid for worker in stage.operator.workers()] == [stage.hosts[1].pid]
+
+
+async def test_a_version_that_is_started_again_is_not_taken_away_by_a_load_that_fails(stage: Stage) -> None:
+    await stage.up(stage.offer("shop.tiny"))
+    version = stage.version("shop.tiny")
+    stage.hosts[0].crash()
+    await stage.clock.asleep()
+    stage.install(stage.offer("shop.tiny", key="b"), stage.offer("shop.extra"), distribution=TINY)
+    stage.failing["shop.tiny", "load"] = LoadFailed("its weights are torn")
+    with pytest.raises(LoadRefused, match="its weights are torn"):
+        await stage.load(plugin=TINY)
+    assert stage.version("shop.tiny") is version and state(version) is State.LOADING
+
+
+async def test_a_load_of_which_nothing_is_left_is_refused(stage: Stage) -> None:
+    await stage.up(stage.offer("shop.tiny"))
+    stage.install(stage.offer("shop.tiny"), stage.offer("shop.tiny", version=2))
+    stage.failing["shop.tiny", "load"] = LoadFailed("its weights are torn")
+    with pytest.raises(LoadRefused, match="'shop.tiny' version 2 was not loaded: its weights are torn; "):
+        await stage.load("shop.tiny")
+    assert list(stage.catalog.models["shop.tiny"]) == [1] and await stage.ask("shop.tiny") == [[2, 2]]
+
+
+async def test_a_version_that_takes_the_worker_along_refuses_the_load(stage: Stage) -> None:
+    await stage.up(stage.offer("shop.tiny"))
+    stage.install(stage.offer("shop.extra"), stage.offer("shop.tiny", key="b"), distribution=TINY)
+    gate = stage.hold("shop.extra", "load")
+    loading = asyncio.ensure_future(stage.load(plugin=TINY))
+    await gate.here()
+    stage.hosts[1].crash()
+    with pytest.raises(LoadRefused, match=f"'shop.extra' version 1 was not loaded: the worker {KILLED}"):
+        await loading
+    assert list(stage.catalog.models) == ["shop.tiny"] and await stage.ask("shop.tiny") == [[2, 2]]
+
+
 async def test_a_worker_that_ends_between_ready_and_swap_leaves_the_old_one_serving(stage: Stage) -> None:
     await stage.up(stage.offer("shop.tiny"))
     old = stage.version("shop.tiny")
-    stage.install(stage.offer("shop.tiny", key="b"), replace(stage.offer("shop.extra"), plugin=plugin(TINY)))
+    stage.install(stage.offer("shop.tiny", key="b"), stage.offer("shop.extra"), distribution=TINY)
     gate = stage.hold("shop.extra", "warm")
     loading = asyncio.ensure_future(stage.load(plugin=TINY))
     await gate.here()
@@ -275,95 +342,3 @@ async def test_a_swapped_in_worker_is_supervised_with_a_budget_of_its_own(stage:
         await stage.until_state("shop.tiny", State.AVAILABLE)
     [worker] = stage.operator.workers()
     assert worker.restarts == 3
-
-
-# --- versions from model folders --------------------------------------------------------------------------------------
-
-
-async def test_a_load_has_what_serves_offered_too_and_not_what_was_unloaded(stage: Stage) -> None:
-    await stage.up(stage.offer("shop.tiny"))
-    stage.install(stage.offer("shop.tiny"), stage.offer("shop.tiny", version=2))
-    steps = await stage.load("shop.tiny")
-    assert stage.hosts[1].kept == {("shop.tiny", 1)}
-    assert {(step.version, step.state) for step in steps if step.state is State.AVAILABLE} == {
-        (1, State.AVAILABLE), (2, State.AVAILABLE),
-    }  # fmt: skip
-    await stage.operator.unload("shop.tiny", 1)
-    stage.install(stage.offer("shop.tiny", version=2))
-    await stage.load("shop.tiny")
-    assert stage.hosts[2].kept == {("shop.tiny", 2)}
-
-
-async def test_a_version_that_cannot_be_loaded_is_told_and_takes_no_other_along(stage: Stage) -> None:
-    await stage.up(stage.offer("shop.tiny"))
-    stage.install(stage.offer("shop.tiny"), stage.offer("shop.tiny", version=3))
-    torn, elsewhere = (
-        Refusal(plugin(TINY), "FOLDER_DAMAGED", f"{model} is torn", model, 2) for model in ("shop.tiny", "shop.extra")
-    )
-    kept = Refusal(plugin(TINY), "FOLDER_DAMAGED", "shop.tiny is torn", "shop.tiny", 1)
-    stage.told[TINY] = ([torn, elsewhere, kept], [Untrained(plugin(TINY), "shop.new")])
-    steps = await stage.load("shop.tiny")
-
-    assert [(step.model, step.version, step.reason) for step in steps if step.state is State.FAILED] == [
-        ("shop.tiny", 2, "FOLDER_DAMAGED: shop.tiny is torn")
-    ]
-    assert sorted(stage.catalog.models["shop.tiny"]) == [1, 3]
-    assert stage.catalog.refused == [torn, elsewhere, kept]
-    with pytest.raises(NotFound, match="model 'shop.new' is installed but has no trained version; train one with "):
-        stage.catalog.model("shop.new")
-    stage.told[TINY] = ([], [])
-    await stage.load(plugin=TINY)
-    assert (stage.catalog.refused, stage.catalog.untrained) == ([], [])
-
-
-@pytest.mark.parametrize("model", ["shop.tiny", ""])
-async def test_where_nothing_can_be_loaded_the_reason_is_told(stage: Stage, model: str) -> None:
-    await stage.up(stage.offer("shop.tiny"))
-    stage.install(distribution=TINY)
-    stage.told[TINY] = ([Refusal(plugin(TINY), "FOLDER_DAMAGED", "it is torn", "shop.tiny", 1)], [])
-    with pytest.raises(LoadRefused, match="^it is torn$") as caught:
-        await stage.load(**({"model": model} if model else {"plugin": TINY}))
-    assert caught.value.reason == "FOLDER_DAMAGED"
-
-    stage.told[TINY] = ([], [Untrained(plugin(TINY), "shop.tiny")])
-    with pytest.raises(LoadRefused, match="shop.tiny of mercato-tiny 1.0 is untrained; make a version of it with"):
-        await stage.load(**({"model": model} if model else {"plugin": TINY}))
-    assert await stage.ask("shop.tiny") == [[2, 2]]
-
-
-async def test_a_plugin_of_which_all_is_untrained_has_no_worker_until_it_is_loaded(stage: Stage) -> None:
-    stage.told[TINY] = ([], [Untrained(plugin(TINY), "shop.tiny")])
-    await stage.control.bring_up([stage.install(distribution=TINY)])
-    assert stage.operator.workers() == [] and stage.hosts[0].is_closed
-    stage.install(stage.offer("shop.tiny"))
-    stage.told[TINY] = ([], [])
-    await stage.load(plugin=TINY)
-    assert await stage.ask("shop.tiny") == [[2, 2]] and stage.catalog.untrained == []
-
-
-async def test_a_worker_that_is_started_again_keeps_the_versions_that_sat_there(stage: Stage) -> None:
-    trained = Trained(Path("files"), "d" * 64, {"f1": 0.5})
-    await stage.up(replace(stage.offer("shop.tiny"), trained=trained))
-    assert stage.version("shop.tiny").metrics == {"f1": 0.5}
-    stage.install(stage.offer("shop.tiny", version=2))
-    stage.hosts[0].crash()
-    await stage.clock.asleep()
-    stage.clock.advance(1)
-    await stage.until_state("shop.tiny", State.FAILED)
-    assert stage.hosts[1].kept == {("shop.tiny", 1)}
-    assert stage.version("shop.tiny").status.reason == (
-        "LOAD_FAILED: the model folder of shop.tiny version 1 is gone or damaged; bring it back, load it with "
-        "mercato admin load --plugin mercato-tiny, or move labels to another version"
-    )
-
-
-async def test_inline_another_folder_is_loaded_and_other_code_is_not(stage: Stage) -> None:
-    stage.build("inline")
-    first = stage.offer("shop.tiny")
-    await stage.up(first)
-    stage.install(first, stage.offer("shop.tiny", version=2))
-    await stage.load("shop.tiny")
-    assert stage.catalog.resolve("shop.tiny").number == 2
-    stage.install(stage.offer("shop.tiny", version=3))
-    with pytest.raises(LoadRefused, match="source of mercato-tiny changed on disk"):
-        await stage.load("shop.tiny")

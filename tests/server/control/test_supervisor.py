@@ -2,12 +2,13 @@
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tests.server.control.stage import KILLED, NBYTES, PATIENCE, Gate, Stage
 
 from mercato_server.contract.host import Host
-from mercato_server.contract.plugin import Offer
+from mercato_server.contract.plugin import Offer, Trained
 from mercato_server.contract.state import State
 from mercato_server.errors import LoadFailed, ModelFailed, ModelNotReady, PluginRefused, WorkerCrashed
 
@@ -47,6 +48,17 @@ async def test_a_crash_takes_a_model_out_until_its_worker_runs_again(stage: Stag
     [other, tiny] = stage.operator.workers()
     assert (tiny.restarts, tiny.last_crash, tiny.pid) == (1, KILLED, stage.hosts[-1].pid)
     assert (other.restarts, other.last_crash, [model.nbytes for model in other.models]) == (0, "", [NBYTES])
+
+
+async def test_a_worker_that_is_started_again_is_offered_what_sits_there_and_nothing_else(stage: Stage) -> None:
+    trained = Trained(Path("files"), "d" * 64, {})
+    stage.failing["shop.extra", "load"] = LoadFailed("its weights are torn")
+    own, *offers = (stage.offer(name) for name in ("shop.own", "shop.tiny", "shop.extra"))
+    offers = [own, *(replace(offer, trained=trained) for offer in offers)]
+    await stage.control.bring_up([stage.install(*offers, distribution="mercato-tiny")])
+    await crashed(stage)
+    await restarted(stage, "shop.tiny", "shop.own")
+    assert (stage.hosts[1].kept, stage.hosts[1].is_alone) == ({("shop.tiny", 1)}, True)
 
 
 async def test_what_is_in_flight_and_queued_fails_and_is_never_run_again(stage: Stage) -> None:

@@ -21,10 +21,11 @@ SCALE, PLAIN = "shop.scale", "shop.plain"
 
 SOURCE = '''
 import json
+import os
 import tempfile
 from pathlib import Path
 
-from mercato_plugin import Example, GraphSpec, Model, ModelSpec, Tensor, hookimpl
+from mercato_plugin import Example, FolderError, GraphSpec, Model, ModelSpec, Tensor, hookimpl
 
 
 def row(columns):
@@ -40,6 +41,10 @@ class Scale(Model):
         return json.loads((ctx.files / "scale.json").read_text())
 
     def spec(self, ctx):
+        if self.facts(ctx).get("poison"):
+            os._exit(3)
+        if self.facts(ctx).get("torn"):
+            raise FolderError("scale.json has no scale; train the model again")
         columns = self.facts(ctx)["columns"]
         return ModelSpec(
             name=self.facts(ctx).get("name", self.name), doc="Scales.", inputs={"x": row(columns)},
@@ -66,6 +71,8 @@ class Scale(Model):
         return [Example({"x": [[1.0] * facts["columns"]]}, outputs={"y": y, "loaded": [facts["factor"]]})]
 
     def load(self, ctx):
+        if self.facts(ctx).get("unloadable"):
+            raise ValueError("no scale")
         self.factor = self.facts(ctx)["factor"]
 
     def postprocess(self, outputs, batch):
@@ -171,9 +178,10 @@ class Served:
     def _catalog(self) -> catalog_pb2.ListModelsResponse:
         return self.wire.catalog.ListModels(catalog_pb2.ListModelsRequest(), timeout=30)
 
-    def load(self, model: str = SCALE, plugin: str = "") -> list[tuple[str, int, str, str]]:
+    def load(self, model: str = SCALE, plugin: str = "", version: int = 0) -> list[tuple[str, int, str, str]]:
         """The last step of each version that a load tells of; raises what the server answers."""
-        request = admin_pb2.LoadRequest(plugin=plugin) if plugin else admin_pb2.LoadRequest(model=model)
+        target = {"plugin": plugin} if plugin else {"model": model}
+        request = admin_pb2.LoadRequest(**target, version=version)
         last = {}
         for step in self.admin.Load(request, timeout=120):
             last[step.model, step.version] = catalog_pb2.ModelState.Name(step.state)[12:], step.reason

@@ -1,14 +1,17 @@
 """Which model folders are served, and what a plugin makes of them, without a server."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
-from tests.server.folders.site import SCALE, Site
+from tests.server.folders.site import DISTRIBUTION, SCALE, Site
 
 from mercato_plugin import FolderError, ModelFolder
 from mercato_server import config
+from mercato_server.contract.plugin import PluginInfo
 from mercato_server.errors import ConfigError
+from mercato_server.plugins.host import load_one
 from mercato_server.store.folders import ServedFolders
 
 
@@ -33,10 +36,46 @@ def test_the_highest_is_served_with_those_that_labels_mean_and_those_that_serve(
 
 
 def test_named_versions_are_served_instead(trained: Path) -> None:
-    named = ServedFolders(trained, {SCALE: (3, 1, 9)}, {SCALE: (2,)})
+    named = ServedFolders(trained, {SCALE: (3, 1)}, {SCALE: (2,)})
     assert served(named) == [3, 1]
-    assert served(named.keeping([(SCALE, 4)])) == [4, 3, 1]
-    assert served(ServedFolders(trained, {SCALE: (9,)})) == []
+    assert served(named.keeping([(SCALE, 4), (SCALE, 9)])) == [4, 3, 1]
+
+
+def test_named_versions_that_are_not_there_are_told(trained: Path, site: Site) -> None:
+    found = ServedFolders(trained, {SCALE: (9, 7)})(SCALE)
+    assert found is not None and list(found) == [9, 7]
+    way_out = "bring it back, or name versions that are there in `versions` of [models.'shop.scale']"
+    assert str(found[9]) == f"model folder shop.scale 9 is not there; there are 4, 3, 2, 1: {way_out}"
+    for factor in range(8):
+        site.train(factor)
+    assert served(ServedFolders(trained, {SCALE: (20, 3)})) == [20, 3]
+    told = ServedFolders(trained, {SCALE: (20,)})(SCALE) or {}
+    assert "; there are 12, 11, 10, 9, 8, 7, 6, 5 and 4 more: " in str(told[20])
+
+
+def test_what_is_kept_alone_hides_all_else(trained: Path) -> None:
+    folders = ServedFolders(trained, {SCALE: (3, 9)}, {SCALE: (2,)})
+    assert served(folders.keeping([(SCALE, 1)], alone=True)) == [1]
+    assert served(folders.keeping([(SCALE, 1)], alone=True), "shop.other") is None
+    assert served(folders.keeping([], alone=True)) is None
+    gone = folders.keeping([(SCALE, 9)], alone=True)(SCALE)
+    assert gone is not None and isinstance(gone[9], FolderError)
+
+
+def test_a_folder_that_the_specification_refuses_is_damaged(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.train(3)
+    site.train(3, torn=True)
+    monkeypatch.syspath_prepend(site.path)
+    info = PluginInfo(DISTRIBUTION, "1.0", "mercato_folders", "mercato_folders")
+    found = load_one(info, lambda _: {}, ServedFolders(site.models, {SCALE: (1, 2)}))
+    sys.modules.pop("mercato_folders")
+    assert [(refusal.code, refusal.model, refusal.version) for refusal in found.refused] == [
+        ("FOLDER_DAMAGED", SCALE, 2)
+    ]
+    assert found.refused[0].reason == (
+        "mercato-folders: model folder of shop.scale version 2: scale.json has no scale; train the model again"
+    )
+    assert (SCALE, 1) in [(offered.spec.name, offered.spec.version) for offered in found.models]
 
 
 def test_without_a_folder_there_is_none(trained: Path) -> None:
@@ -59,7 +98,7 @@ def test_every_look_is_a_new_one(trained: Path, site: Site) -> None:
 
 
 def test_the_way_to_a_worker_changes_nothing() -> None:
-    folders = ServedFolders(Path("/srv/models"), {SCALE: (2, 1)}, {SCALE: (3,)}).keeping([(SCALE, 4)])
+    folders = ServedFolders(Path("/srv/models"), {SCALE: (2, 1)}, {SCALE: (3,)}).keeping([(SCALE, 4)], alone=True)
     data = json.loads(json.dumps(folders.to_json()))
     assert ServedFolders.from_json(data).to_json() == data
     assert ServedFolders.from_json(data).root == Path("/srv/models")

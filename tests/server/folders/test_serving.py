@@ -14,6 +14,8 @@ from tests.server.faults.site import gone
 from tests.server.folders.site import DISTRIBUTION, PLAIN, SCALE, Site, serving
 from tests.server.running import MERCATO, PATIENCE, Running
 
+from mercato.v1 import admin_pb2
+
 LABELLED = json.dumps({SCALE: {"labels": {"stable": 1}}})
 isolations = pytest.mark.parametrize("isolation", ["process", "inline"])
 
@@ -66,6 +68,52 @@ def test_an_older_version_comes_back_when_its_worker_is_started_again(site: Site
         assert newer.pid in served.pids()
 
 
+def test_a_folder_that_appeared_has_no_part_in_a_worker_that_is_started_again(site: Site, tmp_path: Path) -> None:
+    site.train(3)
+    with serving(site, tmp_path / "work", crash_budget="2") as served:
+        site.train(5, poison=True)
+        (worker,) = served.workers()
+        os.kill(worker.pid, signal.SIGKILL)
+        assert gone(worker.pid)
+        until = time.monotonic() + PATIENCE
+        while worker.pid in served.pids() or served.versions() != {1: "AVAILABLE"}:
+            assert time.monotonic() < until and served.versions()[1] != "FAILED"
+        assert served.answer([1, 2]) == (1, [3, 6], 3) and served.refusals() == []
+
+
+def test_a_version_that_was_unloaded_is_loaded_by_its_number(site: Site, tmp_path: Path) -> None:
+    for factor in (3, 5, 7):
+        site.train(factor)
+    with serving(site, tmp_path / "work") as served:
+        assert served.load(version=1) == [(SCALE, 1, "AVAILABLE", "")]
+        assert served.versions() == {3: "AVAILABLE", 1: "AVAILABLE"}
+        served.admin.Unload(admin_pb2.UnloadRequest(model=SCALE, version=1), timeout=30)
+        served.load()
+        assert served.versions() == {3: "AVAILABLE", 1: "UNLOADED"}
+        served.load(version=1)
+        assert served.answer([1, 2], version=1) == (1, [3, 6], 3)
+        with pytest.raises(grpc.RpcError) as caught:
+            served.load(version=9)
+        assert failed(caught.value).text == (
+            f"mercato-folders 1.0 does not offer model '{SCALE}' version 9: it has no model folder; "
+            "bring it back, or name a version that has one"
+        )
+
+
+def test_a_version_that_fails_lets_the_others_in(site: Site, tmp_path: Path) -> None:
+    site.train(3)
+    site.train(3, unloadable=True)
+    models = json.dumps({SCALE: {"labels": {"old": 1, "next": 3}}})
+    with serving(site, tmp_path / "work", models=models) as served:
+        assert served.versions() == {2: "FAILED", 1: "AVAILABLE"}
+        site.train(5)
+        steps = {version: (state, reason) for _, version, state, reason in served.load()}
+        assert (steps[1], steps[3]) == (("AVAILABLE", ""), ("AVAILABLE", ""))
+        assert steps[2][0] == "FAILED" and steps[2][1].endswith("load raised ValueError: no scale")
+        assert served.versions() == {3: "AVAILABLE", 2: "FAILED", 1: "AVAILABLE"}
+        assert served.answer([1, 2]) == (3, [5, 10], 5)
+
+
 def test_named_versions_are_served_and_what_is_missing_is_told(site: Site, tmp_path: Path) -> None:
     for factor in (3, 5, 7):
         site.train(factor)
@@ -73,9 +121,24 @@ def test_named_versions_are_served_and_what_is_missing_is_told(site: Site, tmp_p
     with serving(site, tmp_path / "work", models=models) as served:
         assert served.versions() == {2: "AVAILABLE", 1: "AVAILABLE"}
         assert served.answer([1, 2]) == (2, [5, 10], 5)
+        (refused,) = served.refusals()
+        assert (refused.code, refused.model, refused.version) == ("FOLDER_DAMAGED", SCALE, 9)
+        assert refused.reason.startswith(
+            "model folder shop.scale 9 is not there; there are 3, 2, 1: bring it back, or "
+        )
     log = served.running.log
     assert "[models.'shop.scale'] label 'canary' means version 3, which is not installed" in log
     assert "[models.'shop.scale'] versions names 9, which has no model folder that can be served" in log
+
+
+def test_a_model_of_which_only_missing_versions_are_named_is_told(site: Site, tmp_path: Path) -> None:
+    site.train(3)
+    with serving(site, tmp_path / "work", models=json.dumps({SCALE: {"versions": [9]}})) as served:
+        refused = served.refused([1, 2])
+        assert (
+            refused.code is grpc.StatusCode.FAILED_PRECONDITION and "model folder shop.scale 9 is not" in refused.text
+        )
+    assert "model shop.scale version 9 of plugin mercato-folders refused: FOLDER_DAMAGED: " in served.running.log
 
 
 def test_a_damaged_version_fails_alone(site: Site, tmp_path: Path) -> None:

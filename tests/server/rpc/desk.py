@@ -38,8 +38,8 @@ class Desk:
         self.finished = asyncio.Event()
         self.on_drain: Callable[[], None] = lambda: None
 
-    async def load(self, *, model: str = "", plugin: str = "") -> AsyncIterator[LoadStep]:
-        self.asked.append(("load", model, plugin))
+    async def load(self, *, model: str = "", version: int | None = None, plugin: str = "") -> AsyncIterator[LoadStep]:
+        self.asked.append(("load", model, version, plugin))
         for step in self.steps[:-1]:
             yield step
         await self._pass()

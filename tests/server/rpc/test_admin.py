@@ -50,14 +50,20 @@ async def test_every_step_of_a_load_is_told(admin: Any, desk: Desk, seen: Seen) 
          s.digest, s.reason)
         for s in STEPS
     ]  # fmt: skip
-    assert desk.asked == [("load", "pricing.linear", "")]
+    assert desk.asked == [("load", "pricing.linear", None, "")]
     assert seen.requests.counts() == {("mercato.v1.AdminService/Load", "", 0, "OK"): 1}
 
 
 async def test_a_plugin_is_loaded_by_its_distribution_however_it_is_spelt(admin: Any, desk: Desk) -> None:
     async for _ in stub(admin).Load(admin_pb2.LoadRequest(plugin="Mercato_Pricing"), timeout=20):
         pass
-    assert desk.asked == [("load", "", "mercato-pricing")]
+    assert desk.asked == [("load", "", None, "mercato-pricing")]
+
+
+async def test_one_version_of_a_model_is_loaded(admin: Any, desk: Desk) -> None:
+    async for _ in stub(admin).Load(admin_pb2.LoadRequest(model="pricing.linear", version=2), timeout=20):
+        pass
+    assert desk.asked == [("load", "pricing.linear", 2, "")]
 
 
 async def test_unloading_tells_what_it_gave_back(admin: Any, desk: Desk) -> None:
@@ -126,6 +132,8 @@ async def test_what_the_server_raises_is_told_as_everywhere(
         ("Load", admin_pb2.LoadRequest(model=""), "model"),
         ("Load", admin_pb2.LoadRequest(model="../x"), "model"),
         ("Load", admin_pb2.LoadRequest(model="a." + "b" * 63), "model"),
+        ("Load", admin_pb2.LoadRequest(model="pricing.linear", version=-1), "version"),
+        ("Load", admin_pb2.LoadRequest(plugin="mercato-pricing", version=2), "version"),
         ("Load", admin_pb2.LoadRequest(plugin=""), "plugin"),
         ("Load", admin_pb2.LoadRequest(plugin="mercato pricing"), "plugin"),
         ("Load", admin_pb2.LoadRequest(plugin="a/../b"), "plugin"),
@@ -189,7 +197,7 @@ async def test_only_the_first_message_of_a_load_is_read(admin: Any, desk: Desk) 
         await call.write(admin_pb2.LoadRequest(model=name).SerializeToString())
     desk.gate.set()
     assert len([answer async for answer in call]) == len(STEPS)
-    assert desk.asked == [("load", "a.b", "")]
+    assert desk.asked == [("load", "a.b", None, "")]
 
 
 @pytest.mark.parametrize("method", ["Load", "Unload"])

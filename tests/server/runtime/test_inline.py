@@ -181,7 +181,7 @@ def offered(model: type[Model] = Model, settings: Any = None) -> OfferedModel:
 async def test_a_host_imports_on_a_thread_and_opens_lanes(tmp_path: Path) -> None:
     where: list[threading.Thread] = []
 
-    def find(keeping: Collection[Numbered]) -> Discovery:
+    def find(keeping: Collection[Numbered], alone: bool) -> Discovery:
         where.append(threading.current_thread())
         return Discovery([offered()])
 
@@ -201,7 +201,7 @@ async def test_a_host_imports_on_a_thread_and_opens_lanes(tmp_path: Path) -> Non
 
 
 async def test_a_host_never_ends_on_its_own() -> None:
-    host = InlineHost(PLUGIN, lambda _: Discovery([offered()]))
+    host = InlineHost(PLUGIN, lambda *_: Discovery([offered()]))
     await host.start()
     ending = asyncio.ensure_future(host.ended())
     await host.close()
@@ -211,7 +211,7 @@ async def test_a_host_never_ends_on_its_own() -> None:
 
 
 async def test_an_import_that_is_refused_is_told_as_it_is() -> None:
-    def find(keeping: Collection[Numbered]) -> Discovery:
+    def find(keeping: Collection[Numbered], alone: bool) -> Discovery:
         raise PluginRefused("NO_HOOK", "mercato-made has no hook")
 
     with pytest.raises(PluginRefused, match="has no hook") as caught:
@@ -222,7 +222,7 @@ async def test_an_import_that_is_refused_is_told_as_it_is() -> None:
 async def test_an_import_that_does_not_end_is_refused_and_left_alone() -> None:
     go, ended = threading.Event(), threading.Event()
 
-    def find(keeping: Collection[Numbered]) -> Discovery:
+    def find(keeping: Collection[Numbered], alone: bool) -> Discovery:
         assert go.wait(10)
         ended.set()
         return Discovery()
@@ -245,7 +245,7 @@ class Unkeyable:
 
 async def test_settings_that_cannot_enter_the_key_are_a_refusal() -> None:
     with pytest.raises(PluginRefused, match="mercato-made: setting 'what' holds object") as caught:
-        await InlineHost(PLUGIN, lambda _: Discovery([offered(settings=Unkeyable())])).start()
+        await InlineHost(PLUGIN, lambda *_: Discovery([offered(settings=Unkeyable())])).start()
     assert caught.value.code == "SETTINGS_INVALID"
 
 
@@ -313,7 +313,7 @@ async def test_closing_twice_at_once_closes_once_and_both_wait(tmp_path: Path) -
 
 async def test_a_host_that_is_closed_ends_the_threads_that_are_idle_and_leaves_the_others(tmp_path: Path) -> None:
     hung = Hung()
-    host = InlineHost(PLUGIN, lambda _: Discovery([offered(hung.model)]))
+    host = InlineHost(PLUGIN, lambda *_: Discovery([offered(hung.model)]))
     await host.start()
     made = artifact(tmp_path, DOUBLE, {"model": double()}, [{"x": [[1, 2]]}])
     lane = host.lane("shop.double", Placement(made, "cpu", 1))

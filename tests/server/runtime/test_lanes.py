@@ -30,7 +30,7 @@ async def lane(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
     monkeypatch.syspath_prepend(path)
     importlib.invalidate_caches()
 
-    def found(keeping: Collection[Numbered]) -> Discovery:
+    def found(keeping: Collection[Numbered], alone: bool) -> Discovery:
         return load_one(INFO, lambda _: {})
 
     host: Any = InlineHost(INFO, found) if request.param == "inline" else ProcessHost(INFO, {}, WorkerLimits())

@@ -3,7 +3,8 @@
 import pytest
 
 from mercato_plugin import ModelSpec, Tensor
-from mercato_server.contract.plugin import PluginInfo
+from mercato_server.contract.gates import parse
+from mercato_server.contract.plugin import PluginInfo, Refusal, Untrained
 from mercato_server.contract.state import LEGAL, STARTING, State
 from mercato_server.errors import Draining, InvalidRequest, LabelRefused, ModelFailed, ModelNotReady, NotFound
 from mercato_server.serving.catalog import Catalog, Version, shown
@@ -22,9 +23,14 @@ PATHS: dict[State, list[State]] = {
 }
 
 
-def add(catalog: Catalog, number: int = 1, state: State = State.AVAILABLE, reason: str = "") -> Version:
+PLUGIN = PluginInfo("mercato-tiny", "1.0", "tiny", "tiny")
+
+
+def add(
+    catalog: Catalog, number: int = 1, state: State = State.AVAILABLE, reason: str = "", **metrics: float
+) -> Version:
     spec = ModelSpec(name=NAME, version=number, inputs={"x": X}, outputs={"y": X})
-    version = catalog.add(Version(NAME, number, spec, PluginInfo("mercato-tiny", "1.0", "tiny", "tiny")))
+    version = catalog.add(Version(NAME, number, spec, PLUGIN, metrics))
     for step in PATHS[state]:
         catalog.move(version, step, reason)
     return version
@@ -53,6 +59,35 @@ def test_without_a_reference_stable_counts_else_the_highest_available(catalog: C
     assert catalog.resolve(NAME) is first
 
 
+def test_without_a_reference_the_highest_available_that_passes_every_gate_counts() -> None:
+    catalog = Catalog(gates=[parse("f1>=0.8"), parse(f"{NAME}: rmse<2"), parse("shop.other: f1>=0.99")])
+    first, second = add(catalog, 1, f1=0.9, rmse=1.0), add(catalog, 2, f1=0.85, rmse=1.5)
+    add(catalog, 3, f1=0.1, rmse=1.0), add(catalog, 4, f1=0.9), add(catalog, 5, State.FAILED, f1=0.9, rmse=1.0)
+
+    assert catalog.resolve(NAME) is second
+    catalog.move(second, State.FAILED)
+    assert catalog.resolve(NAME) is first
+    catalog.set_label(NAME, "stable", 1)
+    assert catalog.resolve(NAME) is first and catalog.resolve(NAME, number=3).number == 3
+
+
+def test_a_stable_that_a_gate_bars_leaves_unnamed_calls_to_what_passes() -> None:
+    catalog = Catalog(labels={NAME: {"stable": 2}}, gates=[parse("f1>=0.8")])
+    first = add(catalog, 1, f1=0.9)
+    add(catalog, 2, f1=0.1)
+
+    assert catalog.labels[NAME] == {} and len(catalog.barred) == 1
+    assert catalog.resolve(NAME) is first
+
+
+def test_where_no_version_passes_the_highest_available_counts() -> None:
+    catalog = Catalog(gates=[parse("f1>=0.8")])
+    add(catalog, 1), add(catalog, 3, State.EXPORTING, f1=0.9)
+    second = add(catalog, 2, f1=0.1)
+
+    assert catalog.resolve(NAME) is second
+
+
 def test_unknown_references_say_what_there_is(catalog: Catalog) -> None:
     add(catalog, 1), add(catalog, 2)
     catalog.labels[NAME] = {"stable": 1, "canary": 2}
@@ -73,6 +108,44 @@ def test_an_unknown_model_is_told_at_most_eight_others(catalog: Catalog) -> None
     names = ", ".join(f"shop.m{index}" for index in range(8))
     with pytest.raises(NotFound, match=f"there is no model 'shop.x'; there are {names} and 1 more$"):
         catalog.resolve("shop.x")
+
+
+def test_a_model_of_which_every_folder_is_refused_says_why(catalog: Catalog) -> None:
+    catalog.untrained.append(Untrained(PLUGIN, "shop.new"))
+    catalog.refused += [
+        Refusal(PLUGIN, "NO_HOOK", "it has no models"),
+        *(Refusal(PLUGIN, "FOLDER_DAMAGED", f"{NAME} {number} is torn; mend it", NAME, number) for number in (1, 2)),
+    ]
+    load = "load it with `mercato admin load --plugin mercato-tiny`"
+    text = f"^model 'shop.tiny' version 2 is refused: FOLDER_DAMAGED: shop.tiny 2 is torn; mend it; then {load}$"
+    for number, label in ((None, None), (1, None), (None, "stable")):
+        with pytest.raises(ModelFailed, match=text) as caught:
+            catalog.resolve(NAME, number, label)
+        assert caught.value.model == NAME
+    with pytest.raises(ModelFailed, match=text):
+        catalog.set_label(NAME, "stable", None)
+    with pytest.raises(NotFound, match="^there is no model ''; there are none$"):
+        catalog.resolve("")
+
+    catalog.refused[:] = [Refusal(PLUGIN, "FOLDER_DAMAGED", "the folders cannot be read", NAME)]
+    with pytest.raises(ModelFailed, match=r"^model 'shop.tiny' is refused: FOLDER_DAMAGED: the folders cannot be r"):
+        catalog.model(NAME)
+    add(catalog, 1)
+    assert catalog.resolve(NAME).number == 1
+
+
+@pytest.mark.parametrize(
+    ("has_folders", "way_out"),
+    [
+        (True, "load it with `mercato admin load --plugin mercato-tiny`"),
+        (False, "start the server with --models-dir"),
+    ],
+)
+def test_an_untrained_model_says_how_it_is_served(has_folders: bool, way_out: str) -> None:
+    catalog = Catalog(untrained=[Untrained(PLUGIN, NAME)], has_folders=has_folders)
+    text = "model 'shop.tiny' is installed but has no trained version; train one with `mercato train shop.tiny` and"
+    with pytest.raises(NotFound, match=f"^{text} {way_out}$"):
+        catalog.resolve(NAME)
 
 
 def test_a_label_of_a_version_that_is_not_there_is_not_found(catalog: Catalog) -> None:

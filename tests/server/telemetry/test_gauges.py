@@ -38,7 +38,7 @@ async def test_an_export_that_fails_is_counted_and_its_model_has_no_load(tmp_pat
     given = Resources(Provider("cpu"), 1, 10, 10_000)
     loader = Loader(Store(tmp_path), lambda model: given, MemoryBudget(None), ample())
     roster = Roster(
-        lambda plugin: InlineHost(plugin, lambda _: Discovery([OfferedModel(PLUGIN, Model(), SPEC)])), "inline"
+        lambda plugin: InlineHost(plugin, lambda *_: Discovery([OfferedModel(PLUGIN, Model(), SPEC)])), "inline"
     )
     control = Lifecycle(catalog, roster, loader, lambda name, progress: None)
     catalog.listeners.append(lambda version: running.append(version.status.state is State.EXPORTING))

@@ -39,6 +39,7 @@ def to_model(message: catalog_pb2.Model) -> Model:
         languages=tuple(message.languages),
         versions=tuple(map(_version, message.versions)),
         labels=dict(message.labels),
+        default_version=message.default_version,
     )
 
 

@@ -147,7 +147,10 @@ class Plugin:
 
 @dataclass(frozen=True)
 class Model:
-    """A model with its versions, newest first."""
+    """A model with its versions, newest first.
+
+    `default_version` is the one that a call gets which names neither version nor label; 0 where the server tells none.
+    """
 
     name: str
     plugin: Plugin
@@ -156,10 +159,16 @@ class Model:
     languages: tuple[str, ...]
     versions: tuple[ModelVersion, ...]
     labels: Mapping[str, int]
+    default_version: int = 0
 
     def choose(self, version: int | None = None, label: str | None = None) -> ModelVersion | None:
-        """The version a call gets: as asked, else label `stable`, else the highest AVAILABLE one, else the newest."""
-        if label is None and version is None and "stable" in self.labels:
+        """The version a call gets: as asked, else the server's default.
+
+        Of a server that tells none that is label `stable`, else the highest AVAILABLE one, else the newest.
+        """
+        if label is None and version is None and self.default_version:
+            version = self.default_version
+        elif label is None and version is None and "stable" in self.labels:
             label = "stable"
         if label is not None:
             version = self.labels.get(label, -1)

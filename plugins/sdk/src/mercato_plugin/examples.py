@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mercato_plugin.errors import FolderError
+from mercato_plugin.folder import is_format
 from mercato_plugin.model import Example
 
 FORMAT = 1
@@ -43,7 +44,8 @@ def write_examples(path: Path, examples: Iterable[Example]) -> None:
 def read_examples(path: Path) -> list[Example]:
     """The examples that `write_examples` wrote. Raises FolderError for what is no such file."""
     found = _parsed(path)
-    if not isinstance(found, dict) or found.get("format") != FORMAT or not isinstance(found.get("examples"), list):
+    is_known = isinstance(found, dict) and is_format(found.get("format"), FORMAT)
+    if not is_known or not isinstance(found.get("examples"), list):
         raise FolderError(f"{path.name} is no file of examples in format {FORMAT}; train the model again")
     return [_example(item, f"{path.name}: example {place}") for place, item in enumerate(found["examples"])]
 

@@ -34,7 +34,9 @@ METRICS = "metrics.json"
 MAX_JSON = 1 << 20
 """Bytes of a manifest, and of metrics."""
 
-MAX_METRICS = 4096
+MAX_METRICS = 2048
+"""Two for each of the 1000 labels that training takes, and those of the whole."""
+
 MAX_METRIC_NAME = 128
 MAX_FILE_NAME = 1024
 
@@ -98,7 +100,7 @@ def read_folder(models_dir: Path, model: str, version: int) -> ModelFolder:
     if path.is_symlink():
         raise _damaged(model, version, "it is a symbolic link, expected the folder itself")
     manifest = _parsed(_content(path, MANIFEST, model, version), MANIFEST, model, version)
-    if manifest.get("format") != FORMAT or manifest.get("model") != model:
+    if not is_format(manifest.get("format"), FORMAT) or manifest.get("model") != model:
         raise _damaged(model, version, f"{MANIFEST} is not one of format {FORMAT} of {model!r}")
     entries = _entries(manifest.get("files"), model, version)
     metrics = _content(path, METRICS, model, version)
@@ -118,10 +120,14 @@ def folder_versions(models_dir: Path, model: str) -> list[int]:
     folder = models_dir / model
     try:
         numbers = [int(name) for name in os.listdir(folder) if _NUMBER.fullmatch(name) and (folder / name).is_dir()]
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if os.path.lexists(folder):
+            expected = "expected a folder that has one of each version"
+            raise FolderError(f"model folders of {model} cannot be read: {error.strerror}; {expected}") from None
         return []
-    except OSError as error:
-        raise FolderError(f"model folders of {model} cannot be read: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # a ValueError for a zero byte in the path
+        what = getattr(error, "strerror", error)
+        raise FolderError(f"model folders of {model} cannot be read: {what}") from None
     return sorted(number for number in numbers if number <= MAX_VERSION)
 
 
@@ -163,6 +169,11 @@ def publish_folder(
         _sync(Path(parent))
     version = _renamed(staging, models_dir, model)
     return ModelFolder(model, version, models_dir / model / str(version), entries, checked, dict(made))
+
+
+def is_format(found: Any, expected: int) -> bool:
+    """Whether a file says that it is of a format; true and 1.0 equal 1 and are none."""
+    return type(found) is int and found == expected
 
 
 class _NoFileError(Exception):

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from mercato.v1 import catalog_pb2 as mercato_dot_v1_dot_catalog__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16mercato/v1/admin.proto\x12\nmercato.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18mercato/v1/catalog.proto\":\n\x0bLoadRequest\x12\x0f\n\x05model\x18\x01 \x01(\tH\x00\x12\x10\n\x06plugin\x18\x02 \x01(\tH\x00\x42\x08\n\x06target\"\xa0\x01\n\x0cLoadResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.mercato.v1.ModelState\x12\x0c\n\x04step\x18\x04 \x01(\t\x12\x0c\n\x04\x64one\x18\x05 \x01(\x03\x12\r\n\x05total\x18\x06 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x07 \x01(\t\x12\x0e\n\x06reason\x18\x08 \x01(\t\"/\n\rUnloadRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"8\n\x0eUnloadResponse\x12\x10\n\x08versions\x18\x01 \x03(\x03\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x03\"@\n\x0fSetLabelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\"{\n\x10SetLabelResponse\x12\x38\n\x06labels\x18\x01 \x03(\x0b\x32(.mercato.v1.SetLabelResponse.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x0e\n\x0c\x44rainRequest\"!\n\rDrainResponse\x12\x10\n\x08requests\x18\x01 \x01(\x03\"\x14\n\x12ListWorkersRequest\":\n\x13ListWorkersResponse\x12#\n\x07workers\x18\x01 \x03(\x0b\x32\x12.mercato.v1.Worker\"\xde\x01\n\x06Worker\x12\"\n\x06plugin\x18\x01 \x01(\x0b\x32\x12.mercato.v1.Plugin\x12\x11\n\tisolation\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\x03\x12+\n\x07started\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08restarts\x18\x05 \x01(\x03\x12\x12\n\nlast_crash\x18\x06 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x07 \x01(\x03\x12\'\n\x06models\x18\x08 \x03(\x0b\x32\x17.mercato.v1.LoadedModel\"j\n\x0bLoadedModel\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.mercato.v1.ModelState\x12\x14\n\x0cmemory_bytes\x18\x04 \x01(\x03\x32\xe1\x02\n\x0c\x41\x64minService\x12;\n\x04Load\x12\x17.mercato.v1.LoadRequest\x1a\x18.mercato.v1.LoadResponse0\x01\x12?\n\x06Unload\x12\x19.mercato.v1.UnloadRequest\x1a\x1a.mercato.v1.UnloadResponse\x12\x45\n\x08SetLabel\x12\x1b.mercato.v1.SetLabelRequest\x1a\x1c.mercato.v1.SetLabelResponse\x12<\n\x05\x44rain\x12\x18.mercato.v1.DrainRequest\x1a\x19.mercato.v1.DrainResponse\x12N\n\x0bListWorkers\x12\x1e.mercato.v1.ListWorkersRequest\x1a\x1f.mercato.v1.ListWorkersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16mercato/v1/admin.proto\x12\nmercato.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18mercato/v1/catalog.proto\"K\n\x0bLoadRequest\x12\x0f\n\x05model\x18\x01 \x01(\tH\x00\x12\x10\n\x06plugin\x18\x02 \x01(\tH\x00\x12\x0f\n\x07version\x18\x03 \x01(\x03\x42\x08\n\x06target\"\xa0\x01\n\x0cLoadResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.mercato.v1.ModelState\x12\x0c\n\x04step\x18\x04 \x01(\t\x12\x0c\n\x04\x64one\x18\x05 \x01(\x03\x12\r\n\x05total\x18\x06 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x07 \x01(\t\x12\x0e\n\x06reason\x18\x08 \x01(\t\"/\n\rUnloadRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"8\n\x0eUnloadResponse\x12\x10\n\x08versions\x18\x01 \x03(\x03\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x03\"@\n\x0fSetLabelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\"{\n\x10SetLabelResponse\x12\x38\n\x06labels\x18\x01 \x03(\x0b\x32(.mercato.v1.SetLabelResponse.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x0e\n\x0c\x44rainRequest\"!\n\rDrainResponse\x12\x10\n\x08requests\x18\x01 \x01(\x03\"\x14\n\x12ListWorkersRequest\":\n\x13ListWorkersResponse\x12#\n\x07workers\x18\x01 \x03(\x0b\x32\x12.mercato.v1.Worker\"\xde\x01\n\x06Worker\x12\"\n\x06plugin\x18\x01 \x01(\x0b\x32\x12.mercato.v1.Plugin\x12\x11\n\tisolation\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\x03\x12+\n\x07started\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08restarts\x18\x05 \x01(\x03\x12\x12\n\nlast_crash\x18\x06 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x07 \x01(\x03\x12\'\n\x06models\x18\x08 \x03(\x0b\x32\x17.mercato.v1.LoadedModel\"j\n\x0bLoadedModel\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.mercato.v1.ModelState\x12\x14\n\x0cmemory_bytes\x18\x04 \x01(\x03\x32\xe1\x02\n\x0c\x41\x64minService\x12;\n\x04Load\x12\x17.mercato.v1.LoadRequest\x1a\x18.mercato.v1.LoadResponse0\x01\x12?\n\x06Unload\x12\x19.mercato.v1.UnloadRequest\x1a\x1a.mercato.v1.UnloadResponse\x12\x45\n\x08SetLabel\x12\x1b.mercato.v1.SetLabelRequest\x1a\x1c.mercato.v1.SetLabelResponse\x12<\n\x05\x44rain\x12\x18.mercato.v1.DrainRequest\x1a\x19.mercato.v1.DrainResponse\x12N\n\x0bListWorkers\x12\x1e.mercato.v1.ListWorkersRequest\x1a\x1f.mercato.v1.ListWorkersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,31 +36,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETLABELRESPONSE_LABELSENTRY']._loaded_options = None
   _globals['_SETLABELRESPONSE_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_LOADREQUEST']._serialized_start=97
-  _globals['_LOADREQUEST']._serialized_end=155
-  _globals['_LOADRESPONSE']._serialized_start=158
-  _globals['_LOADRESPONSE']._serialized_end=318
-  _globals['_UNLOADREQUEST']._serialized_start=320
-  _globals['_UNLOADREQUEST']._serialized_end=367
-  _globals['_UNLOADRESPONSE']._serialized_start=369
-  _globals['_UNLOADRESPONSE']._serialized_end=425
-  _globals['_SETLABELREQUEST']._serialized_start=427
-  _globals['_SETLABELREQUEST']._serialized_end=491
-  _globals['_SETLABELRESPONSE']._serialized_start=493
-  _globals['_SETLABELRESPONSE']._serialized_end=616
-  _globals['_SETLABELRESPONSE_LABELSENTRY']._serialized_start=571
-  _globals['_SETLABELRESPONSE_LABELSENTRY']._serialized_end=616
-  _globals['_DRAINREQUEST']._serialized_start=618
-  _globals['_DRAINREQUEST']._serialized_end=632
-  _globals['_DRAINRESPONSE']._serialized_start=634
-  _globals['_DRAINRESPONSE']._serialized_end=667
-  _globals['_LISTWORKERSREQUEST']._serialized_start=669
-  _globals['_LISTWORKERSREQUEST']._serialized_end=689
-  _globals['_LISTWORKERSRESPONSE']._serialized_start=691
-  _globals['_LISTWORKERSRESPONSE']._serialized_end=749
-  _globals['_WORKER']._serialized_start=752
-  _globals['_WORKER']._serialized_end=974
-  _globals['_LOADEDMODEL']._serialized_start=976
-  _globals['_LOADEDMODEL']._serialized_end=1082
-  _globals['_ADMINSERVICE']._serialized_start=1085
-  _globals['_ADMINSERVICE']._serialized_end=1438
+  _globals['_LOADREQUEST']._serialized_end=172
+  _globals['_LOADRESPONSE']._serialized_start=175
+  _globals['_LOADRESPONSE']._serialized_end=335
+  _globals['_UNLOADREQUEST']._serialized_start=337
+  _globals['_UNLOADREQUEST']._serialized_end=384
+  _globals['_UNLOADRESPONSE']._serialized_start=386
+  _globals['_UNLOADRESPONSE']._serialized_end=442
+  _globals['_SETLABELREQUEST']._serialized_start=444
+  _globals['_SETLABELREQUEST']._serialized_end=508
+  _globals['_SETLABELRESPONSE']._serialized_start=510
+  _globals['_SETLABELRESPONSE']._serialized_end=633
+  _globals['_SETLABELRESPONSE_LABELSENTRY']._serialized_start=588
+  _globals['_SETLABELRESPONSE_LABELSENTRY']._serialized_end=633
+  _globals['_DRAINREQUEST']._serialized_start=635
+  _globals['_DRAINREQUEST']._serialized_end=649
+  _globals['_DRAINRESPONSE']._serialized_start=651
+  _globals['_DRAINRESPONSE']._serialized_end=684
+  _globals['_LISTWORKERSREQUEST']._serialized_start=686
+  _globals['_LISTWORKERSREQUEST']._serialized_end=706
+  _globals['_LISTWORKERSRESPONSE']._serialized_start=708
+  _globals['_LISTWORKERSRESPONSE']._serialized_end=766
+  _globals['_WORKER']._serialized_start=769
+  _globals['_WORKER']._serialized_end=991
+  _globals['_LOADEDMODEL']._serialized_start=993
+  _globals['_LOADEDMODEL']._serialized_end=1099
+  _globals['_ADMINSERVICE']._serialized_start=1102
+  _globals['_ADMINSERVICE']._serialized_end=1455
 # @@protoc_insertion_point(module_scope)

@@ -26,19 +26,25 @@ class LoadRequest(_message.Message):
 
     MODEL_FIELD_NUMBER: _builtins.int
     PLUGIN_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """A model that the server knows, and only it."""
     plugin: _builtins.str
     """All models of an installed distribution, whether or not the server has seen it."""
+    version: _builtins.int
+    """With a model: this version alone, also one that was unloaded. 0 = those that the settings name, else the newest;
+    what serves or has failed of it; and what labels mean.
+    """
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
         plugin: _builtins.str = ...,
+        version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "plugin", b"plugin", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "plugin", b"plugin", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "plugin", b"plugin", "target", b"target", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["model", "plugin"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015

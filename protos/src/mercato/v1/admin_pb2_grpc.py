@@ -66,8 +66,9 @@ class AdminServiceServicer(object):
 
     def Load(self, request, context):
         """Imports a plugin anew in a fresh worker, exports what has changed, loads and warms it beside what serves, and
-        swaps it in. Each message tells one step of one version; the call ends OK when all of them are AVAILABLE, and with
-        a status when one failed: what served before goes on serving.
+        swaps it in. Each message tells one step of one version. A version that fails and did not serve is FAILED alone; the
+        call ends with a status when none could be loaded, or when one that serves failed in its new form: then what served
+        before goes on serving, and nothing else does.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -33,8 +33,9 @@ class AdminServiceStub:
     def __new__(cls, channel: _aio.Channel) -> AdminServiceAsyncStub: ...
     Load: _grpc.UnaryStreamMultiCallable[_admin_pb2.LoadRequest, _admin_pb2.LoadResponse]
     """Imports a plugin anew in a fresh worker, exports what has changed, loads and warms it beside what serves, and
-    swaps it in. Each message tells one step of one version; the call ends OK when all of them are AVAILABLE, and with
-    a status when one failed: what served before goes on serving.
+    swaps it in. Each message tells one step of one version. A version that fails and did not serve is FAILED alone; the
+    call ends with a status when none could be loaded, or when one that serves failed in its new form: then what served
+    before goes on serving, and nothing else does.
     """
     Unload: _grpc.UnaryUnaryMultiCallable[_admin_pb2.UnloadRequest, _admin_pb2.UnloadResponse]
     """Lets a version finish what it has accepted, and gives its memory back."""
@@ -50,8 +51,9 @@ class AdminServiceAsyncStub(AdminServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Load: _aio.UnaryStreamMultiCallable[_admin_pb2.LoadRequest, _admin_pb2.LoadResponse]  # type: ignore[assignment]
     """Imports a plugin anew in a fresh worker, exports what has changed, loads and warms it beside what serves, and
-    swaps it in. Each message tells one step of one version; the call ends OK when all of them are AVAILABLE, and with
-    a status when one failed: what served before goes on serving.
+    swaps it in. Each message tells one step of one version. A version that fails and did not serve is FAILED alone; the
+    call ends with a status when none could be loaded, or when one that serves failed in its new form: then what served
+    before goes on serving, and nothing else does.
     """
     Unload: _aio.UnaryUnaryMultiCallable[_admin_pb2.UnloadRequest, _admin_pb2.UnloadResponse]  # type: ignore[assignment]
     """Lets a version finish what it has accepted, and gives its memory back."""
@@ -70,8 +72,9 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_admin_pb2.LoadResponse], _abc.AsyncIterator[_admin_pb2.LoadResponse]]:
         """Imports a plugin anew in a fresh worker, exports what has changed, loads and warms it beside what serves, and
-        swaps it in. Each message tells one step of one version; the call ends OK when all of them are AVAILABLE, and with
-        a status when one failed: what served before goes on serving.
+        swaps it in. Each message tells one step of one version. A version that fails and did not serve is FAILED alone; the
+        call ends with a status when none could be loaded, or when one that serves failed in its new form: then what served
+        before goes on serving, and nothing else does.
         """
 
     @_abc_1.abstractmethod

@@ -669,9 +669,14 @@ class Model(_message.Message):
     LANGUAGES_FIELD_NUMBER: _builtins.int
     VERSIONS_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    DEFAULT_VERSION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     doc: _builtins.str
     license: _builtins.str
+    default_version: _builtins.int
+    """The version that a reference with neither version nor label means now; 0 where label `stable` means none that is
+    there.
+    """
     @_builtins.property
     def plugin(self) -> Global___Plugin: ...
     @_builtins.property
@@ -696,10 +701,11 @@ class Model(_message.Message):
         languages: _abc.Iterable[_builtins.str] | None = ...,
         versions: _abc.Iterable[Global___ModelVersion] | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        default_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["plugin", b"plugin"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["doc", b"doc", "labels", b"labels", "languages", b"languages", "license", b"license", "name", b"name", "plugin", b"plugin", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_version", b"default_version", "doc", b"doc", "labels", b"labels", "languages", b"languages", "license", b"license", "name", b"name", "plugin", b"plugin", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

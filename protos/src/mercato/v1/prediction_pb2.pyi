@@ -89,7 +89,9 @@ Global___CacheOutcome: _TypeAlias = CacheOutcome  # noqa: Y015
 
 @_typing.final
 class ModelRef(_message.Message):
-    """Which model. With neither version nor label: label `stable` if set, else the highest available version."""
+    """Which model. With neither version nor label: label `stable` if set, else the highest available version whose metrics
+    pass the gates, else the highest available one.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

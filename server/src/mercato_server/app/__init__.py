@@ -63,6 +63,7 @@ class App:
         self._metrics: MetricsPort | None = None
         self._has_started = False
         self.catalog.listeners.append(self._announce)
+        self.catalog.refusal_listeners.append(self._announce_refused)
         self.port = self.metrics_port = self.probe_port = 0
         self.admin_address = ""
 
@@ -174,6 +175,11 @@ class App:
         if versions := self.catalog.models.get(version.name):
             self._server.health.set(version.name, any(v.status.state is State.AVAILABLE for v in versions.values()))
         self._announce_server()
+
+    def _announce_refused(self, model: str) -> None:
+        """A model that is known by its refusals alone does not serve; the versions of another say what it does."""
+        if not self.catalog.models.get(model):
+            self._server.health.set(model, serving=False)
 
     def _announce_server(self) -> None:
         """The server serves while one model does, once all have been brought up."""

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 def catalog(settings: Settings) -> Catalog:
-    """The empty catalog, which knows the labels and gates that are configured."""
+    """The empty catalog, which knows the labels and gates that are configured, and whether there are model folders."""
     labels = {name: dict(overrides.labels) for name, overrides in settings.models.items()}
-    return Catalog(labels=labels, gates=settings.gates())
+    return Catalog(labels=labels, gates=settings.gates(), has_folders=settings.models_dir is not None)
 
 
 def loader(settings: Settings, resources_of: ResourcesOf) -> Loader:
@@ -68,8 +68,8 @@ def _inline_hosts(settings: Settings, shared: int) -> HostOf:
     folders = settings.served_folders()
 
     def host_of(plugin: PluginInfo) -> Host:
-        def find(keeping: Collection[Numbered]) -> Discovery:
-            return load_one(plugin, settings.plugin, folders.keeping(keeping))
+        def find(keeping: Collection[Numbered], alone: bool) -> Discovery:
+            return load_one(plugin, settings.plugin, folders.keeping(keeping, alone=alone))
 
         return InlineHost(plugin, find, settings.import_timeout, settings.load_timeout)
 

@@ -1,8 +1,11 @@
 """What of a server's settings names nothing that is there, and what `strict` does not accept."""
 
+import stat
 from collections.abc import Iterator
+from pathlib import Path
 
 from mercato_server.config import ANY, Settings
+from mercato_server.contract.plugin import Refusal
 from mercato_server.contract.state import State
 from mercato_server.control.lifecycle import UNWANTED
 from mercato_server.serving.catalog import Catalog
@@ -16,8 +19,8 @@ def failures(settings: Settings, catalog: Catalog) -> list[str]:
     refused = [refusal for refusal in catalog.refused if refusal.code not in UNWANTED]
     failed = [version for version in catalog.versions() if version.status.state is State.FAILED]
     return [
-        *(f"{refusal.plugin.distribution}: {refusal.reason}" for refusal in refused),
-        *(f"{version.name}: {version.status.reason}" for version in failed),
+        *map(_refused, refused),
+        *(f"{version.name} version {version.number}: {version.status.reason}" for version in failed),
         *strays(settings, catalog),
         *catalog.barred,
     ]
@@ -47,6 +50,11 @@ def strays(settings: Settings, catalog: Catalog) -> list[str]:
     ]
 
 
+def _refused(refusal: Refusal) -> str:
+    where = f" ({refusal.what})" if refusal.model else ""
+    return f"{refusal.plugin.distribution}: {refusal.reason}{where}"
+
+
 def _installed(catalog: Catalog) -> set[str]:
     """Models by name, those among them that no version is served of."""
     refused, untrained = (r.model for r in catalog.refused), (u.model for u in catalog.untrained)
@@ -54,8 +62,20 @@ def _installed(catalog: Catalog) -> set[str]:
 
 
 def _stray_folder(settings: Settings) -> Iterator[str]:
-    if settings.models_dir is not None and not settings.models_dir.is_dir():
-        yield "models_dir names a folder that does not exist"
+    if settings.models_dir is not None and (fault := _fault_of(settings.models_dir)):
+        yield f"models_dir names {fault}; name the folder that has one of each model"
+
+
+def _fault_of(folder: Path) -> str:
+    """What is wrong with a path that is to be a folder, "" for one."""
+    try:
+        return "" if stat.S_ISDIR(folder.stat().st_mode) else "what is no folder"
+    except (FileNotFoundError, NotADirectoryError):
+        return "a folder that does not exist"
+    except OSError as error:
+        return f"a folder that cannot be read: {error.strerror}"
+    except ValueError as error:  # a zero byte
+        return f"a folder that cannot be read: {error}"
 
 
 def _stray_versions(settings: Settings, catalog: Catalog) -> Iterator[str]:

@@ -42,6 +42,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on s
 def load(
     model: Annotated[str, typer.Argument(help="Name of a model that the server knows.")] = "",
     plugin: Annotated[str, typer.Option(metavar="NAME", help="All models of an installed distribution.")] = "",
+    version: Annotated[
+        int | None, typer.Option(min=1, max=MAX_VERSION, help="This version of the model alone.")
+    ] = None,
     port: PortOption = None,
     admin: AdminOption = None,
     timeout: TimeoutOption = None,
@@ -50,13 +53,20 @@ def load(
     """Load a model or a plugin as it is installed now, beside what serves, and swap it in."""
     if bool(model) == bool(plugin):
         raise InvalidInput.of(Violation("MODEL", "expected the name of a model, or --plugin with that of a plugin"))
+    if plugin and version is not None:
+        raise InvalidInput.of(Violation("--version", "expected with the name of a model, not with --plugin"))
+    outcome = Outcome()
     with _client(admin, port, timeout) as client:
-        steps = client.load(model=model, plugin=plugin)
+        steps = outcome.of(client.load(model=model, version=version, plugin=plugin))
         if json_output:
             for step in steps:
                 print(json.dumps({**vars(step), "state": step.state.value}), flush=True)
         else:
             _show_steps(steps)
+            if summary := outcome.summary:
+                print(summary)
+    if outcome.failed:
+        raise typer.Exit(1)
 
 
 @app.command("unload")
@@ -158,8 +168,39 @@ def _address(admin: str | None, port: int | None) -> str:
     return address
 
 
+class Outcome:
+    """What has come of each version of a load: the steps are noted as they pass."""
+
+    def __init__(self) -> None:
+        self._begun: set[tuple[str, int]] = set()
+        self._last: dict[tuple[str, int], State] = {}
+
+    def of(self, steps: Iterable[LoadStep]) -> Iterator[LoadStep]:
+        """The same steps."""
+        for step in steps:
+            if step.state is State.LOADING:
+                self._begun.add((step.model, step.version))
+            self._last[step.model, step.version] = step.state
+            yield step
+
+    @property
+    def failed(self) -> bool:
+        """Whether a version has failed."""
+        return State.FAILED in self._last.values()
+
+    @property
+    def summary(self) -> str:
+        """What was loaded, "" where nothing was and the failures are told."""
+        loaded = [f"{model} {number}" for model, number in self._last if self._has_loaded(model, number)]
+        if loaded:
+            return f"loaded {', '.join(loaded)}"
+        return "" if self.failed else "nothing to load: what is installed serves already"
+
+    def _has_loaded(self, model: str, number: int) -> bool:
+        return (model, number) in self._begun and self._last[model, number] is State.AVAILABLE
+
+
 def _show_steps(steps: Iterable[LoadStep]) -> None:
-    loaded = []
     with ExportProgress(Console(stderr=True)) as bars:
         for step in steps:
             if step.step:
@@ -170,9 +211,6 @@ def _show_steps(steps: Iterable[LoadStep]) -> None:
                 f"{step.model} {step.version}: {step.state.value}{f': {step.reason}' if step.reason else ''}",
                 flush=True,
             )
-            if step.state is State.LOADING:
-                loaded.append(f"{step.model} {step.version}")
-    print(f"loaded {', '.join(loaded)}" if loaded else "nothing to load: what is installed serves already")
 
 
 def _cells(worker: WorkerFacts) -> tuple[str, ...]:

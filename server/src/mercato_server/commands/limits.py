@@ -4,11 +4,12 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mercato_plugin import BatchPolicy, Image, Str, Text
-from mercato_plugin.folder import MAX_FILE_NAME, MAX_JSON, MAX_METRICS
+from mercato_plugin import BatchPolicy, Image, Str, Text, examples
+from mercato_plugin.folder import MAX_FILE_NAME, MAX_JSON, MAX_METRIC_NAME, MAX_METRICS
 from mercato_plugin.spec import MAX_NAME, MAX_VERSION
 from mercato_server.config import MAX_FILE_BYTES, Settings
 from mercato_server.contract.summary import MAX_SUMMARY
+from mercato_server.contract.words import MAX_SHOWN
 from mercato_server.control.crashes import LONGEST_PAUSE
 from mercato_server.export import launch
 from mercato_server.export.cases import MAX_CELLS
@@ -16,7 +17,6 @@ from mercato_server.export.request import MAX_MESSAGE
 from mercato_server.export.tools import tools_installed
 from mercato_server.rpc import access, codec, images, port, prediction, probe, request_id, status, stream, tls
 from mercato_server.runtime.process_lane import SLOTS
-from mercato_server.serving.catalog import MAX_SHOWN
 from mercato_server.store.verify import MAX_JSON_BYTES
 from mercato_server.telemetry import exposition
 
@@ -144,7 +144,10 @@ def _of_files() -> Iterator[Limit]:
     yield Limit("stored JSON", MAX_JSON_BYTES, "bytes", "ARTIFACT_DAMAGED")
     yield Limit("manifest or metrics of a model folder", MAX_JSON, "bytes", "FOLDER_DAMAGED")
     yield Limit("metrics of a version", MAX_METRICS, "metrics", "FOLDER_DAMAGED")
+    yield Limit("name of a metric", MAX_METRIC_NAME, "characters", "FOLDER_DAMAGED")
     yield Limit("file name in a model folder", MAX_FILE_NAME, "characters", "FOLDER_DAMAGED")
+    yield Limit("recorded examples", examples.MAX_BYTES, "bytes", "EXPORT_FAILED")
+    yield Limit("nested lists of a recorded value", examples.MAX_DEPTH, "lists", "EXPORT_FAILED")
     if tools_installed() is not None:
         # Without the tools nothing is exported, and what enforces these cannot be imported.
         from mercato_server.export import onnx_gate, ready_graph

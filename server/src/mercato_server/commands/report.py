@@ -6,6 +6,7 @@ from typing import TextIO
 from mercato_server.app import App
 from mercato_server.commands import tables
 from mercato_server.config import Settings
+from mercato_server.contract.plugin import Refusal
 from mercato_server.serving.catalog import Version
 
 _TLS = {
@@ -44,7 +45,8 @@ class TextReport:
         columns = ("model", "version", "state", "provider", "certificate", "reason")
         tables.show(columns, map(_cells, versions), out=self._out)
         for refusal in self._app.catalog.refused:
-            self._say(f"refused {refusal.plugin.distribution}: {refusal.code}: {refusal.reason}")
+            what = f", {refusal.what}" if refusal.model else ""
+            self._say(f"refused {refusal.plugin.distribution}{what}: {refusal.code}: {refusal.reason}")
         for untrained in self._app.catalog.untrained:
             self._say(f"untrained: {untrained.model}; mercato train {untrained.model} --data ...")
         available = [version for version in versions if version.engine is not None]
@@ -77,12 +79,18 @@ class JsonReport:
             {"model": v.name, "version": v.number, "state": v.status.state.value, "reason": v.status.reason}
             for v in catalog.versions()
         ]
-        refused = [{"plugin": r.plugin.distribution, "code": r.code, "reason": r.reason} for r in catalog.refused]
+        refused = list(map(_refused, catalog.refused))
         untrained = [untrained.model for untrained in catalog.untrained]
         self._emit({"event": "ready", "models": models, "refused_plugins": refused, "untrained": untrained})
 
     def _emit(self, event: dict[str, object]) -> None:
         print(json.dumps(event), file=self._out, flush=True)
+
+
+def _refused(refusal: Refusal) -> dict[str, object]:
+    """With null for the model, and for the version, where all of it is refused."""
+    alone = {"model": refusal.model or None, "version": refusal.version or None}
+    return {"plugin": refusal.plugin.distribution, **alone, "code": refusal.code, "reason": refusal.reason}
 
 
 def _cells(version: Version) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
+from json import JSONDecodeError
 from typing import Any
 
 from pydantic import ValidationError
@@ -20,6 +21,7 @@ from mercato_server.config.sources import (
     file_name,
     plugin_variables,
     settings_file,
+    variable,
 )
 from mercato_server.config.tables import ANY, AccessRule, ModelSettings
 from mercato_server.errors import ConfigError
@@ -42,6 +44,8 @@ __all__ = [
     "plugin_variables",
 ]
 
+# As pydantic-settings words it.
+_FIELD = re.compile(r'for field "(\w+)"')
 # Kubernetes tells every pod of the services beside it: of one called mercato, MERCATO_PORT=tcp://192.0.2.1:8500.
 _SERVICE = re.compile(r"MERCATO_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)=|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?=|PORT=\w+://).*")
 
@@ -63,8 +67,16 @@ def load(**flags: Any) -> Settings:
         details = error.errors(include_input=False, include_url=False)
         faults = (f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in details)
         raise ConfigError("; ".join(faults)) from None
-    except SettingsError as error:
-        raise ConfigError(f"{error}: tables are written as JSON in the environment") from None
+    except (SettingsError, RecursionError) as error:
+        raise ConfigError(_broken(error)) from None
+
+
+def _broken(error: Exception) -> str:
+    """What to say of a table in the environment that is no JSON; of one that nests too deeply no name is known."""
+    field, cause = _FIELD.search(str(error)), error.__cause__
+    name = field[1] if field else "the environment"
+    why = f"{cause.msg} at character {cause.pos + 1}" if isinstance(cause, JSONDecodeError) else "it nests too deeply"
+    return f"{name}: {variable(name) or 'a variable'} is no JSON: {why}; tables are written as JSON in the environment"
 
 
 def _check_environment() -> None:

@@ -1,6 +1,5 @@
 """Every setting with its bounds, default and description: frozen, and checked against each other."""
 
-import json
 import os
 import sys
 from collections.abc import Mapping
@@ -20,7 +19,7 @@ from pydantic_settings import (
 
 from mercato_plugin import Secret
 from mercato_server.config.addresses import MAX_PORT, UNIX, is_address, is_admin_listen, is_loopback
-from mercato_server.config.sources import plugin_variables, settings_file
+from mercato_server.config.sources import listed, listed_gates, plugin_variables, settings_file, variable
 from mercato_server.config.tables import AccessRule, CallerSettings, ModelSettings, ProviderName
 from mercato_server.contract import gates
 from mercato_server.contract.gates import Gate
@@ -42,13 +41,13 @@ def default_store() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mercato"
 
 
-def _listed(value: Any) -> Any:
-    """A list as the environment writes it: JSON, or names with commas between them."""
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("["):
-        return json.loads(value)
-    return [name for part in value.split(",") if (name := part.strip())]
+def _listed(value: Any, info: ValidationInfo) -> Any:
+    """A list as it is written in one string. Raises ValueError naming the variable that holds it."""
+    name = str(info.field_name)
+    try:
+        return listed_gates(value) if name == "gate" else listed(value)
+    except ValueError as error:
+        raise ValueError(f"{variable(name)} {error}".lstrip()) from None
 
 
 Names = TypeVar("Names", bound=tuple[str, ...] | None)
@@ -166,6 +165,14 @@ class Settings(BaseSettings):
         if not is_off and (is_open or not is_sound(listen)):
             raise ValueError(f"got {listen!r}, expected {_ADDRESSES[str(info.field_name)]}{_BRACKETS}")
         return listen
+
+    @field_validator("access", mode="before")
+    @classmethod
+    def _check_access(cls, given: Any) -> Any:
+        if isinstance(given, str):  # JSON that does not parse comes through as it is
+            where = variable("access") or "the file"
+            raise ValueError(f"got a text in {where}, expected a list of tables, written as JSON in the environment")
+        return given
 
     @field_validator("gate")
     @classmethod

@@ -1,12 +1,16 @@
 """The tables of the settings file: one model, one caller, one row of the access table."""
 
 import re
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from mercato_plugin.spec import MAX_VERSION
+from mercato_server.config.sources import listed_gates
 from mercato_server.contract import gates
+from mercato_server.contract.labels import EXPECTED, LABEL, is_label
+from mercato_server.contract.words import shown
 
 ANY = "*"
 _METHOD = re.compile(r"[\w.]+/\w+")
@@ -18,7 +22,7 @@ OneOrMany = Annotated[
     ),
 ]
 
-Version = Annotated[int, Field(ge=1, le=MAX_VERSION)]
+Version = Annotated[int, Field(strict=True, ge=1, le=MAX_VERSION)]
 ProviderName = Literal["auto", "cpu", "cuda", "tensorrt"]
 
 
@@ -47,13 +51,17 @@ class ModelSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    labels: dict[str, int] = Field({}, description="Movable names for versions, such as stable = 1.")
+    labels: dict[str, Version] = Field(
+        {},
+        description="Movable names for versions, such as stable = 1.",
+        json_schema_extra={"propertyNames": {"pattern": f"^{LABEL.pattern}$"}},
+    )
     versions: tuple[Version, ...] | None = Field(
         None,
         min_length=1,
         description="Model folders that are served; not given = the highest, and those that `labels` mean.",
     )
-    gate: tuple[str, ...] | None = Field(
+    gate: Annotated[tuple[str, ...] | None, BeforeValidator(listed_gates)] = Field(
         None, description='What metrics must reach before a label may mean a version, such as ["f1>=0.8"].'
     )
     provider: ProviderName | None = Field(None, description="Execution provider of this model.")
@@ -83,6 +91,15 @@ class ModelSettings(BaseModel):
     cache_bytes: int | None = Field(
         None, ge=1024, description="Bytes of answers kept by row, for rows that are asked for again."
     )
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _check_labels(cls, labels: Any) -> Any:
+        # Before the values, whose errors would have an unchecked label in the name of their place.
+        for label in labels if isinstance(labels, Mapping) else ():
+            if not is_label(str(label)):
+                raise ValueError(f"got {shown(str(label))}, expected {EXPECTED}")
+        return labels
 
     @field_validator("gate")
     @classmethod

@@ -60,10 +60,11 @@ class WorkerFacts:
 class Administration(Protocol):
     """The operator's door to `control`."""
 
-    def load(self, *, model: str = "", plugin: str = "") -> AsyncIterator[LoadStep]:
-        """Load a model that is known, or all models of an installed distribution, beside what serves.
+    def load(self, *, model: str = "", version: int | None = None, plugin: str = "") -> AsyncIterator[LoadStep]:
+        """Load a known model, one version of it, or all models of an installed distribution, beside what serves.
 
-        Raises NotFound; LoadRefused when it cannot be done, after which what served before serves on.
+        A version that fails alone is told by its last step. Raises NotFound; LoadRefused when nothing can be loaded, or
+        what serves cannot be in its new form, after which what served before serves on.
         """
 
     async def unload(self, model: str, version: int | None) -> Unloaded:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from mercato_plugin.folder import MAX_METRIC_NAME
 from mercato_plugin.spec import MODEL_NAME
+from mercato_server.contract.words import shown
 
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -19,7 +20,7 @@ _FORM = re.compile(
     rf"\s*(?:(?P<model>{MODEL_NAME.pattern})\s*:\s*)?(?P<metric>[^<>=:\s](?:[^<>=:]*[^<>=:\s])?)\s*"
     r"(?P<sign>[<>]=?)\s*(?P<bound>[+-]?[0-9.]+(?:[eE][+-]?[0-9]{1,3})?)\s*"
 )
-MAX_SHOWN = 80
+_DECIMAL_COMMA = re.compile(r"[<>]=?\s*[+-]?[0-9]*,\s*[0-9]+\s*(?:,|$)")
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,9 @@ def parse(text: str) -> Gate:
     except ValueError:
         bound = math.nan
     if found is None or not math.isfinite(bound) or len(found["metric"]) > MAX_METRIC_NAME:
-        shown = ascii(text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}...")
         expected = 'a metric, one of >= > <= < and a number, such as "f1>=0.8" or "reviews.intent: f1>=0.8"'
-        raise ValueError(f"got {shown}, expected {expected}")
+        point = "; write decimals with a point" if _DECIMAL_COMMA.search(text) else ""
+        raise ValueError(f"got {shown(text)}, expected {expected}{point}")
     return Gate(found["model"] or "", found["metric"], found["sign"], bound)
 
 

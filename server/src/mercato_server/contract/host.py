@@ -54,10 +54,11 @@ class Host(Protocol):
     def pid(self) -> int:
         """The process it is."""
 
-    async def start(self, keeping: Collection[Numbered] = ()) -> Offers:
+    async def start(self, keeping: Collection[Numbered] = (), *, alone: bool = False) -> Offers:
         """Import the plugin, once; the versions of `keeping` are offered too, where their model folders still are.
 
-        Raises PluginRefused, also when the import ends the process or does not end.
+        With `alone` no other model folder is looked at. Raises PluginRefused, also when the import ends the process or
+        does not end.
         """
 
     def lane(self, model: str, placement: Placement) -> ModelLane:

@@ -69,6 +69,11 @@ class Offer:
     given: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     trained: Trained | None = None
 
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Those of its model folder as it is now."""
+        return self.trained.metrics if self.trained is not None else {}
+
 
 @dataclass(frozen=True)
 class Refusal:
@@ -82,6 +87,12 @@ class Refusal:
     reason: str
     model: str = ""
     version: int = 0
+
+    @property
+    def what(self) -> str:
+        """The model and the version that are refused alone, as an error message names them; "" for a whole plugin."""
+        version = f" version {self.version}" if self.version else ""
+        return f"model {self.model!r}{version}" if self.model else ""
 
 
 @dataclass(frozen=True)

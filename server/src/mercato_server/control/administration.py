@@ -11,7 +11,7 @@ from mercato_server.contract.administration import LoadStep, Unloaded, WorkerFac
 from mercato_server.contract.plugin import PluginInfo, Refusal
 from mercato_server.contract.state import State
 from mercato_server.control.lifecycle import Lifecycle
-from mercato_server.control.reload import Reload, Tell
+from mercato_server.control.reload import Reload, Target, Tell
 from mercato_server.errors import Draining, LabelHolds, LoadFailed, LoadRefused, NotFound
 from mercato_server.plugins.daemon import in_daemon_thread
 from mercato_server.serving.catalog import Catalog, Version, shown
@@ -47,14 +47,15 @@ class Operator:
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
 
-    async def load(self, *, model: str = "", plugin: str = "") -> AsyncIterator[LoadStep]:
-        """Load a model that is known, or all models of an installed distribution, beside what serves.
+    async def load(self, *, model: str = "", version: int | None = None, plugin: str = "") -> AsyncIterator[LoadStep]:
+        """Load a known model, one version of it, or all models of an installed distribution, beside what serves.
 
-        It ends when they serve; what they replace is drained afterwards. Closing the iterator earlier takes the load
-        back. Raises NotFound; LoadRefused when it cannot be done, after which what served before serves on.
+        It ends when they serve or have failed alone; what they replace is drained afterwards. Closing the iterator
+        earlier takes the load back. Raises NotFound; LoadRefused when nothing can be loaded, or what serves cannot be
+        in its new form, after which what served before serves on.
         """
         steps: asyncio.Queue[LoadStep | None] = asyncio.Queue()
-        loading = self._begun(self._load(model, plugin, steps.put_nowait))
+        loading = self._begun(self._load(Target(model, version), plugin, steps.put_nowait))
         loading.add_done_callback(lambda _: steps.put_nowait(None))
         try:
             while (step := await steps.get()) is not None:
@@ -98,18 +99,18 @@ class Operator:
         self._is_closed = True
         await asyncio.gather(*map(_cancelled, self._tasks.copy()))
 
-    async def _load(self, model: str, plugin: str, tell: Tell) -> None:
-        wanted = self._known(model, None)[0].plugin if model else None
+    async def _load(self, target: Target, plugin: str, tell: Tell) -> None:
+        wanted = self._known(target.model, None)[0].plugin if target.model else None
         distribution = wanted.distribution if wanted is not None else str(canonicalize_name(plugin))
         async with await self._turn(distribution):
             installed = await self._installed(distribution)
             plugins = [found for found in installed if wanted is None or found.entry_point == wanted.entry_point]
             if wanted is not None and not plugins:
                 text = f"{distribution} has no entry point {wanted.entry_point!r} any more; load it with --plugin"
-                raise LoadRefused(text, model=model, reason=LoadFailed.reason)
-            reload = Reload(self._catalog, self._lifecycle, tell, installed)
+                raise LoadRefused(text, model=target.model, reason=LoadFailed.reason)
+            reload = Reload(self._catalog, self._lifecycle, tell, installed, target)
             try:
-                self._begun(self._ended(await reload.run(plugins, model)))
+                self._begun(self._ended(await reload.run(plugins)))
             finally:
                 await reload.close()
 

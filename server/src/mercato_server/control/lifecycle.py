@@ -141,7 +141,6 @@ def _log_refusal(refusal: Refusal) -> None:
 
 def seated(post: Post, offer: Offer) -> Seat:
     """A seat for a version that is offered."""
-    metrics = offer.trained.metrics if offer.trained is not None else {}
-    seat = Seat(Version(offer.spec.name, offer.spec.version, offer.spec, offer.plugin, metrics), offer)
+    seat = Seat(Version(offer.spec.name, offer.spec.version, offer.spec, offer.plugin, offer.metrics), offer)
     post.seats[seat.version] = seat
     return seat

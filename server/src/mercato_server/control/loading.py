@@ -84,7 +84,7 @@ class Loader:
 
     async def _artifact(self, seat: Seat, move: Move, on_progress: OnProgress) -> Artifact:
         """The stored artifact, or a fresh one when it is absent, damaged or made by other tools."""
-        name, key = seat.version.name, seat.offer.key
+        key = seat.offer.key
         artifact = await in_daemon_thread(usable, self._store, key)
         if artifact is not None:
             return artifact
@@ -94,7 +94,7 @@ class Loader:
             if found is not None:
                 return found
             raise ExportFailed(
-                f"model {name!r} has no stored artifact and the build tools are absent; install "
+                f"{_what(seat.version)} has no stored artifact and the build tools are absent; install "
                 "'mercato-server[export]' and the plugin's 'build' extra, or bring a filled store"
             )
         return await self._export(seat, move, on_progress)
@@ -122,7 +122,8 @@ class Loader:
             except (ProviderUnavailable, LoadFailed) as error:
                 if not provider.falls_back or version.status.state is not State.LOADING or post.has_ended:
                     raise
-                log.warning("model %s does not load on %s: %s", version.name, provider.name, error, extra=version.named)
+                text = "%s does not load on %s: %s"
+                log.warning(text, _what(version), provider.name, error, extra=version.named)
                 seat.note = f"auto fell back to cpu: {error}"
                 return await self._opened(post, seat, replace(placement, provider="cpu"), move)
 
@@ -164,9 +165,14 @@ class Loader:
 def as_startup_error(error: Exception, version: Version) -> StartupError:
     """What is told of a load that raised; its traceback, where it is nobody's expected failure, goes to the log."""
     if isinstance(error, StartupError):
-        log.error("model %s failed: %s: %s", version.name, error.reason, error, extra=version.named)
+        log.error("%s failed: %s: %s", _what(version), error.reason, error, extra=version.named)
         return error
-    log.error("model %s failed", version.name, exc_info=error, extra=version.named)
+    log.error("%s failed", _what(version), exc_info=error, extra=version.named)
     unexpected = StartupError(f"{type(error).__name__}; the log has the traceback")
     unexpected.__cause__ = error
     return unexpected
+
+
+def _what(version: Version) -> str:
+    """As errors and the log name it."""
+    return f"model {version.name!r} version {version.number}"

@@ -25,6 +25,9 @@ HostOf = Callable[[PluginInfo], Host]
 # States in which a version has nothing in its worker, and will not have anything.
 OUT = frozenset({State.FAILED, State.UNLOADED})
 
+# Those of a version that will not serve again.
+LEAVING = OUT | {State.DRAINING}
+
 TELLING_SECONDS = 1.0
 """Longest wait for how a host that has ended did."""
 
@@ -89,12 +92,24 @@ class Post:
         self._closing: asyncio.Task[None] | None = None
 
     async def start(self, keeping: Collection[Numbered] = ()) -> Offers:
-        """Start the host; what sits here and what is to be kept is offered too, where it still can be.
+        """Start the host; what is to be kept is offered too, where it still can be.
 
         Raises PluginRefused: Unstarted when the plugin has no part in it.
         """
+        return await self._start(keeping, alone=False)
+
+    async def start_again(self, host: Host) -> None:
+        """Start another host for what sits here and serves or is to serve. Raises as `start` does.
+
+        Model folders that have appeared since are left alone: what is wrong with them is not to end what serves.
+        """
+        self.host = host
+        seats = {version: seat for version, seat in self.seats.items() if version.status.state not in LEAVING}
+        await self._start({numbered(seat.offer) for seat in seats.values() if seat.offer.trained}, alone=True)
+
+    async def _start(self, keeping: Collection[Numbered], *, alone: bool) -> Offers:
         try:
-            offers = await self.host.start({*keeping, *((version.name, version.number) for version in self.seats)})
+            offers = await self.host.start(set(keeping), alone=alone)
         except PluginRefused:
             raise
         except Exception as error:
@@ -156,7 +171,7 @@ class Post:
     @property
     def is_wanted(self) -> bool:
         """Whether a worker that is started again would have anything to serve."""
-        return any(version.status.state not in OUT | {State.DRAINING} for version in self.seats)
+        return any(version.status.state not in LEAVING for version in self.seats)
 
     def check_key(self, offer: Offer) -> None:
         """Raise LoadFailed when the host has imported other code than the offer was made of, or found other files."""
@@ -164,14 +179,14 @@ class Post:
         if key is None and offer.trained is not None:
             name, number = numbered(offer)
             raise LoadFailed(
-                f"the model folder of {name} version {number} is gone or damaged; bring it back, load it with "
+                f"the model folder of {name} version {number} is gone or damaged; bring it back and load it with "
                 f"mercato admin load --plugin {distribution}, or move labels to another version"
             )
         if key != offer.key:
-            raise LoadFailed(
-                f"the plugin changed on disk; load it with mercato admin load --plugin {distribution}, "
-                "and move labels to the version that it offers now"
-            )
+            load = f"load it with mercato admin load --plugin {distribution}"
+            if offer.trained is not None:
+                raise LoadFailed(f"the plugin or the files of the model folder changed on disk; {load}")
+            raise LoadFailed(f"the plugin changed on disk; {load}, and move labels to the version that it offers now")
 
     def lane(self, seat: Seat, placement: Placement) -> ModelLane:
         """A lane to a version in the host of now."""

@@ -1,7 +1,8 @@
 """One load beside what serves: fresh workers, and one step in which their versions take the place of the old ones."""
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from mercato_server.contract.administration import LoadStep
 from mercato_server.contract.plugin import Numbered, Offer, Offers, PluginInfo, Refusal
@@ -9,7 +10,7 @@ from mercato_server.contract.state import State
 from mercato_server.control.discovery import refusal_for_names
 from mercato_server.control.lifecycle import Lifecycle, seated
 from mercato_server.control.loading import as_startup_error
-from mercato_server.control.posts import Post, Seat
+from mercato_server.control.posts import LEAVING, Post, Seat
 from mercato_server.errors import LoadFailed, LoadRefused, PluginRefused, StartupError
 from mercato_server.export.request import Progress
 from mercato_server.serving.catalog import Catalog, Version
@@ -17,63 +18,92 @@ from mercato_server.serving.catalog import Catalog, Version
 Tell = Callable[[LoadStep], None]
 
 
-class Reload:
-    """One load, to be closed whatever comes of it. Its versions are in the catalog only once all of them are ready."""
+@dataclass(frozen=True)
+class Target:
+    """What is asked for of the plugins: all that they have, one model, or one version of it."""
 
-    def __init__(self, catalog: Catalog, lifecycle: Lifecycle, tell: Tell, installed: Collection[PluginInfo]) -> None:
+    model: str = ""
+    version: int | None = None
+
+    def has(self, model: str, version: int) -> bool:
+        """Whether a version is meant, or for 0 any of a model."""
+        return self.model in ("", model) and (not version or self.version in (None, version))
+
+    @property
+    def numbered(self) -> set[Numbered]:
+        """The one version, where it is one."""
+        return set() if self.version is None else {(self.model, self.version)}
+
+
+class Reload:
+    """One load, to be closed whatever comes of it. Its versions enter the catalog together, when none is on its way."""
+
+    def __init__(
+        self, catalog: Catalog, lifecycle: Lifecycle, tell: Tell, installed: Collection[PluginInfo], target: Target
+    ) -> None:
         """`installed` are the plugins of the distribution as it is now."""
         self._catalog = catalog
         self._lifecycle = lifecycle
         self._roster = lifecycle.roster
         self._tell = tell
+        self._target = target
         self._entry_points = {plugin.entry_point for plugin in installed}
         self._posts: dict[Post, Offers] = {}
+        self._failed: dict[Version, LoadRefused] = {}
+        self._metrics: dict[Version, Mapping[str, float]] = {}  # of what serves on
 
-    async def run(self, plugins: Sequence[PluginInfo], model: str) -> list[Version]:
-        """Load the plugins' models, or one of them, and give the versions that were replaced, still to be unloaded.
+    async def run(self, plugins: Sequence[PluginInfo]) -> list[Version]:
+        """Load what is meant of the plugins, and give the versions that were replaced, still to be unloaded.
 
-        Raises LoadRefused; the catalog is as it was then.
+        A version that fails and does not serve takes no other along. Raises LoadRefused where one fails that serves in
+        another form, or where none is left; the catalog is as it was then.
         """
         for plugin in plugins:
-            await self._stand(plugin, model)
+            await self._stand(plugin)
         for post in self._posts:
-            for seat in post.seats.values():
+            for seat in list(post.seats.values()):
                 await self._load(post, seat)
+        if self._failed and not any(post.seats for post in self._posts):
+            raise next(iter(self._failed.values()))
         return await self._swap()
 
     async def close(self) -> None:
         """End the workers of it that do not serve."""
         await asyncio.gather(*map(self._lifecycle.retirement.undo, self._posts))
 
-    async def _stand(self, plugin: PluginInfo, model: str) -> None:
-        """Start a fresh worker, with a seat for each model that is to be loaded."""
+    async def _stand(self, plugin: PluginInfo) -> None:
+        """Start a fresh worker, with a seat for each version that is to be loaded."""
         post = self._roster.post(plugin)
         self._posts[post] = Offers()
         try:
-            offers = self._posts[post] = await post.start(self._served(plugin))
+            offers = self._posts[post] = await post.start(self._kept(plugin) | self._target.numbered)
         except PluginRefused as error:
-            raise LoadRefused(str(error), model=model, reason=error.code) from error
-        wanted = [offer for offer in offers.models if not model or offer.spec.name == model]
-        self._check(plugin, offers, wanted, model)
+            raise LoadRefused(str(error), model=self._target.model, reason=error.code) from error
+        wanted = [offer for offer in offers.models if self._target.has(offer.spec.name, offer.spec.version)]
+        self._check(plugin, offers, wanted)
         for refusal in offers.refused:
-            self._tell_refusal(refusal, model)
+            self._tell_refusal(refusal)
         for offer in wanted:
             if (version := self._unchanged(offer)) is not None:
+                self._metrics[version] = offer.metrics
                 self._tell(LoadStep(version.name, version.number, State.AVAILABLE, digest=version.digest))
             else:
                 seated(post, offer)
 
-    def _served(self, plugin: PluginInfo) -> list[Numbered]:
-        """What serves of a distribution: a load brings it up to date, and does not take it away."""
-        return [
-            (version.name, version.number)
-            for version in self._catalog.versions()
-            if version.plugin.distribution == plugin.distribution and version.status.state is State.AVAILABLE
-        ]
+    def _kept(self, plugin: PluginInfo) -> set[Numbered]:
+        """What of a distribution a load brings up to date, tries again or brings back, whether or not it is the newest.
 
-    def _check(self, plugin: PluginInfo, offers: Offers, wanted: Sequence[Offer], model: str) -> None:
+        What an operator unloaded stays so, unless a label means it.
+        """
+        own = [version for version in self._catalog.versions() if version.plugin.distribution == plugin.distribution]
+        kept = {(v.name, v.number) for v in own if v.status.state not in (State.DRAINING, State.UNLOADED)}
+        names = {version.name for version in own}
+        return kept | {(name, number) for name in names for number in self._catalog.labels.get(name, {}).values()}
+
+    def _check(self, plugin: PluginInfo, offers: Offers, wanted: Sequence[Offer]) -> None:
+        model = self._target.model
         if not wanted:
-            raise self._nothing(plugin, offers, model)
+            raise self._nothing(plugin, offers)
         if refusal := refusal_for_names(plugin, offers.models, self._staying(plugin)):
             raise LoadRefused(refusal.reason, model=model, reason=refusal.code)
         if not self._roster.is_current(plugin, offers):
@@ -83,24 +113,35 @@ class Reload:
             )
             raise LoadRefused(text, model=model, reason=LoadFailed.reason)
 
-    def _nothing(self, plugin: PluginInfo, offers: Offers, model: str) -> LoadRefused:
+    def _nothing(self, plugin: PluginInfo, offers: Offers) -> LoadRefused:
         """Why there is nothing to load."""
         for refusal in offers.refused:
-            if not model or refusal.model == model:
+            if self._target.has(refusal.model, refusal.version):
                 return LoadRefused(refusal.reason, model=refusal.model, reason=refusal.code)
-        who, names = f"{plugin.distribution} {plugin.version}", ", ".join(sorted({o.spec.name for o in offers.models}))
+        who = f"{plugin.distribution} {plugin.version}"
         for untrained in offers.untrained:
-            if not model or untrained.model == model:
-                text = f"{untrained.model} of {who} is untrained; make a version of it with `mercato train`"
+            if self._target.has(untrained.model, 0):
+                text = f"{untrained.model} of {who} is untrained; {self._training()}"
                 return LoadRefused(text, model=untrained.model, reason=LoadFailed.reason)
-        text = f"{who} does not offer model {model!r} any more; it offers {names or 'none'}"
-        return LoadRefused(text, model=model, reason=LoadFailed.reason)
+        return LoadRefused(self._not_offered(who, offers), model=self._target.model, reason=LoadFailed.reason)
 
-    def _tell_refusal(self, refusal: Refusal, model: str) -> None:
+    def _training(self) -> str:
+        """How a model gets a version."""
+        if self._catalog.has_folders:
+            return "make a version of it with `mercato train`"
+        return "train it with `mercato train` and start the server with --models-dir"
+
+    def _not_offered(self, who: str, offers: Offers) -> str:
+        model, names = self._target.model, sorted({offer.spec.name for offer in offers.models})
+        if model not in names:
+            return f"{who} does not offer model {model!r} any more; it offers {', '.join(names) or 'none'}"
+        what = f"model {model!r} version {self._target.version}"
+        return f"{who} does not offer {what}: it has no model folder; bring it back, or name a version that has one"
+
+    def _tell_refusal(self, refusal: Refusal) -> None:
         """A version that cannot be loaded takes no other along; one that serves all the same serves on."""
-        old = self._old(refusal.model, refusal.version)
-        is_served = old is not None and old.status.state is State.AVAILABLE
-        if not is_served and (not model or refusal.model == model):
+        is_meant = self._target.has(refusal.model, refusal.version)
+        if is_meant and not self._is_serving(refusal.model, refusal.version):
             reason = f"{refusal.code}: {refusal.reason}"
             self._tell(LoadStep(refusal.model, refusal.version, State.FAILED, reason=reason))
 
@@ -120,6 +161,11 @@ class Reload:
         found = self._roster.seat_of(version)
         return version if found is not None and found[1].offer.key == offer.key else None
 
+    def _is_serving(self, name: str, number: int) -> bool:
+        """Whether a version serves, or will as soon as its worker is started again."""
+        old = self._old(name, number)
+        return old is not None and old.status.state not in LEAVING
+
     async def _load(self, post: Post, seat: Seat) -> None:
         def on_progress(model: str, progress: Progress) -> None:
             facts = (progress.step, progress.done, progress.total)
@@ -128,7 +174,12 @@ class Reload:
         try:
             await self._lifecycle.loader.load(post, seat, self._move, on_progress)
         except Exception as error:
-            raise self._refused(seat.version, as_startup_error(error, seat.version)) from error
+            version = seat.version
+            refused = self._refused(version, as_startup_error(error, version))
+            if self._is_serving(version.name, version.number) or post.has_ended:
+                raise refused from error
+            self._failed[version] = refused
+            del post.seats[version]
 
     async def _swap(self) -> list[Version]:
         """Put the new versions in the place of the old ones, in one turn of the loop; gives the old ones."""
@@ -136,13 +187,16 @@ class Reload:
         for post in posts:
             if post.has_ended:
                 raise self._refused(next(iter(post.seats)), await post.ending())
-        replaced = [old for post in posts for seat in post.seats.values() if (old := self._put(seat)) is not None]
+        replaced = [self._put(seat) for post in posts for seat in post.seats.values()]
+        replaced += [self._enter(version) for version in self._failed]
+        for version, metrics in self._metrics.items():
+            version.metrics = metrics
         for post in posts:
             self._roster.enter(post)
             self._lifecycle.supervisor.follow(post)
         self._note()
         self._posts = {post: offers for post, offers in self._posts.items() if not post.seats}
-        return replaced
+        return [version for version in replaced if version is not None]
 
     def _note(self) -> None:
         """What of the plugins is not served now; what was refused under an entry point that is gone is forgotten."""
@@ -156,9 +210,12 @@ class Reload:
             self._lifecycle.note(post.plugin, offers)
 
     def _put(self, seat: Seat) -> Version | None:
-        version = seat.version
+        self._move(seat.version, State.AVAILABLE, seat.note)
+        return self._enter(seat.version)
+
+    def _enter(self, version: Version) -> Version | None:
+        """Put a version into the catalog, and give the one whose place it takes."""
         old = self._old(version.name, version.number)
-        self._move(version, State.AVAILABLE, seat.note)
         self._catalog.add(version)
         if old is not None:
             self._lifecycle.retirement.begin(old, "it was loaded anew")

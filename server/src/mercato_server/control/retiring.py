@@ -53,7 +53,8 @@ class Retirement:
             return True
         work.cancel()
         when = "when the server was told to hurry" if self.hurry.is_set() else f"after {seconds:g} s of draining"
-        log.error("model %s was still busy %s; its requests were given up", version.name, when, extra=version.named)
+        text = "model %r version %d was still busy %s; its requests were given up"
+        log.error(text, version.name, version.number, when, extra=version.named)
         version.engine.batcher.abandon(version.status.reason)
         return False
 

@@ -5,7 +5,7 @@ import logging
 
 from mercato_server.contract.state import State
 from mercato_server.control.loading import Loader, as_startup_error
-from mercato_server.control.posts import OUT, Post, Roster, Seat, Unstarted
+from mercato_server.control.posts import LEAVING, Post, Roster, Seat, Unstarted
 from mercato_server.errors import LoadFailed, PluginRefused, StartupError, WorkerCrashed
 from mercato_server.serving.catalog import Catalog, Version
 
@@ -61,8 +61,7 @@ class Supervisor:
 
     async def _again(self, post: Post) -> str:
         """Start a host in the same place, load into it what was loaded, and give how it ended."""
-        post.host = self._roster.host_of(post.plugin)
-        await post.start()
+        await post.start_again(self._roster.host_of(post.plugin))
         post.history.restarts += 1
         loading = asyncio.get_running_loop().create_task(self._load_again(post))
         try:
@@ -106,7 +105,7 @@ class Supervisor:
         name = post.plugin.distribution
         log.error("the worker of %s is not started again: %s: %s", name, error.reason, error, extra={"plugin": name})
         for seat in post.seats.values():
-            if seat.placement is not None and seat.version.status.state not in OUT | {State.DRAINING}:
+            if seat.placement is not None and seat.version.status.state not in LEAVING:
                 self._catalog.move(seat.version, State.FAILED, f"{error.reason}: {error}")
         await post.close(error)
 

@@ -80,7 +80,7 @@ class Offering:
     def _spec(self, facts: SpecFacts, where: str) -> ModelSpec:
         given: Any = None
         with guarded(self.info, "SPEC_INVALID", f"has an invalid specification of {where}"):
-            given = self.model.spec(facts) if callable(self.model.spec) else self.model.spec
+            given = self._given(facts, where)
         if not isinstance(given, ModelSpec):
             raise self._refused(
                 "SPEC_INVALID", f"{type(self.model).__name__}.spec is {type(given).__name__}, not ModelSpec"
@@ -88,6 +88,15 @@ class Offering:
         with guarded(self.info, "SPEC_INVALID", f"has an invalid specification of {given.name}"):
             _ = given.graphs, schema_fingerprint(given)
         return given
+
+    def _given(self, facts: SpecFacts, where: str) -> Any:
+        """Whatever `spec` is. Raises PluginRefused for what it finds wrong with a model folder."""
+        try:
+            return self.model.spec(facts) if callable(self.model.spec) else self.model.spec
+        except FolderError as error:
+            if facts.version is None:
+                raise
+            raise self._refused("FOLDER_DAMAGED", f"model folder of {where}: {error}") from error
 
     def _refused(self, code: str, what: str) -> PluginRefused:
         return PluginRefused(code, f"{self.info.distribution}: {what}")

@@ -63,11 +63,11 @@ class AdminMethods:
         if target is None:
             raise InvalidRequest.of("target", "missing; expected a model or a plugin")
         if target == "model":
-            _check(_fault("model", request.model))
+            _check(_fault("model", request.model), _fault_of_version(request.version))
             self._name(call, request.model)
-            steps = self._administration.load(model=request.model)
+            steps = self._administration.load(model=request.model, version=request.version or None)
         else:
-            _check(_fault("plugin", request.plugin))
+            _check(_fault("plugin", request.plugin), _fault_of_stray_version(request.version))
             steps = self._administration.load(plugin=canonicalize_name(request.plugin))
         told: asyncio.Queue[LoadStep | None] = asyncio.Queue()
         loading = self._begin(_forward(steps, told))
@@ -178,6 +178,10 @@ def _fault(field: str, name: str) -> Violation | None:
 
 def _fault_of_version(number: int) -> Violation | None:
     return None if number >= 0 else Violation("version", f"got {number}, expected a version's number, or 0")
+
+
+def _fault_of_stray_version(number: int) -> Violation | None:
+    return Violation("version", f"got {number} of a plugin, expected it with a model alone") if number else None
 
 
 def _check(*faults: Violation | None) -> None:

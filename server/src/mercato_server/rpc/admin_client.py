@@ -55,11 +55,12 @@ class AdminClient:
     ) -> None:
         self._channel.close()
 
-    def load(self, *, model: str = "", plugin: str = "") -> Iterator[LoadStep]:
+    def load(self, *, model: str = "", version: int | None = None, plugin: str = "") -> Iterator[LoadStep]:
         """Each step of a load as it is reached."""
         target = {"model": checks.text("model", model)} if model else {"plugin": checks.text("plugin", plugin)}
         with self._translated():
-            for answer in self._stub.Load(admin_pb2.LoadRequest(**target), timeout=self._timeout):
+            request = admin_pb2.LoadRequest(**target, version=version or 0)
+            for answer in self._stub.Load(request, timeout=self._timeout):
                 yield _step(answer)
 
     def unload(self, model: str, version: int | None) -> Unloaded:

@@ -9,6 +9,7 @@ from mercato_server.contract.call import Call
 from mercato_server.contract.certificate import Certificate
 from mercato_server.contract.plugin import PluginInfo, Refusal
 from mercato_server.contract.state import State
+from mercato_server.errors import NotFound
 from mercato_server.rpc.access import ANY, Access
 from mercato_server.rpc.interceptor import Handler
 from mercato_server.rpc.signature import signature_message
@@ -72,7 +73,14 @@ class CatalogMethods:
             languages=newest.spec.languages,
             versions=[_version(version) for version in ordered],
             labels=self._catalog.labels.get(name, {}),
+            default_version=self._default(name),
         )
+
+    def _default(self, name: str) -> int:
+        try:
+            return self._catalog.find(name).number
+        except NotFound:  # its label stable means a version that is not there
+            return 0
 
 
 def _version(version: Version) -> catalog_pb2.ModelVersion:

@@ -138,13 +138,14 @@ class InlineLane:
 class InlineHost:
     """One plugin in this process. Timeouts are in seconds.
 
-    `find` imports it and gives its models, among them the versions that it is told to keep, where they still are.
+    `find` imports it and gives its models, among them the versions that it is told to keep, where they still are; those
+    of model folders alone, where it is told so.
     """
 
     def __init__(
         self,
         plugin: PluginInfo,
-        find: Callable[[Collection[Numbered]], Discovery],
+        find: Callable[[Collection[Numbered], bool], Discovery],
         import_timeout: float = 60.0,
         load_timeout: float = 300.0,
     ) -> None:
@@ -160,11 +161,11 @@ class InlineHost:
         """This process."""
         return os.getpid()
 
-    async def start(self, keeping: Collection[Numbered] = ()) -> Offers:
+    async def start(self, keeping: Collection[Numbered] = (), *, alone: bool = False) -> Offers:
         """Import the plugin on a thread, which goes on when the time for it is up. Raises PluginRefused."""
         try:
             async with asyncio.timeout(self._import_timeout):
-                found, offers = await in_daemon_thread(self._offers, keeping)
+                found, offers = await in_daemon_thread(self._offers, keeping, alone)
         except TimeoutError:
             text = f"{self.plugin.distribution}: importing {self.plugin.module} took longer than"
             raise PluginRefused("IMPORT_TIMEOUT", f"{text} {self._import_timeout:g} s (import_timeout)") from None
@@ -201,8 +202,8 @@ class InlineHost:
         if idle and not at_once:
             await asyncio.wait(idle, timeout=CLOSE_SECONDS)
 
-    def _offers(self, keeping: Collection[Numbered]) -> tuple[Discovery, Offers]:
-        found = self._find(keeping)
+    def _offers(self, keeping: Collection[Numbered], alone: bool) -> tuple[Discovery, Offers]:
+        found = self._find(keeping, alone)
         return found, offers_of(self.plugin, found)
 
 

@@ -97,7 +97,7 @@ class ProcessHost:
         """The process's number; 0 before `start`."""
         return self._process.pid if self._process is not None else 0
 
-    async def start(self, keeping: Collection[Numbered] = ()) -> Offers:
+    async def start(self, keeping: Collection[Numbered] = (), *, alone: bool = False) -> Offers:
         """Start the process and have it import the plugin.
 
         Raises PluginRefused: with what the plugin did wrong, or IMPORT_TIMEOUT, or IMPORT_CRASHED, also when no process
@@ -105,7 +105,7 @@ class ProcessHost:
         """
         try:
             self._spawn()
-            return self._offers(*await self._import(keeping))
+            return self._offers(*await self._import(self._folders.keeping(keeping, alone=alone)))
         except (OSError, NoRoom) as error:
             await self.close(at_once=True)
             text = f"{self.plugin.distribution}: no worker can be started: {summary(error)}"
@@ -196,13 +196,13 @@ class ProcessHost:
         loop.add_reader(ours.fileno(), self._on_line)
         self._waiting = loop.create_task(self._wait(exit_descriptor))
 
-    async def _import(self, keeping: Collection[Numbered]) -> tuple[int, bytes]:
+    async def _import(self, folders: ServedFolders) -> tuple[int, bytes]:
         limits, info = self._limits, self.plugin
         facts = {
             "server": SERVER,
             "plugin": {name: getattr(info, name) for name in ("distribution", "version", "entry_point", "module")},
             "given": sent(self._given),
-            "folders": self._folders.keeping(keeping).to_json(),
+            "folders": folders.to_json(),
             "memory": limits.memory,
             "shared_threads": limits.shared_threads,
             "log_level": limits.log_level,

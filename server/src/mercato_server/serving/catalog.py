@@ -1,7 +1,6 @@
 """The catalog: which versions of which models there are, in what state, and how a name finds one."""
 
 import logging
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -9,8 +8,10 @@ from mercato_plugin import ModelSpec
 from mercato_plugin.frozen import schema_fingerprint
 from mercato_server.contract.certificate import Certificate
 from mercato_server.contract.gates import Gate, not_passed
+from mercato_server.contract.labels import EXPECTED, is_label
 from mercato_server.contract.plugin import Offers, PluginInfo, Refusal, Untrained
 from mercato_server.contract.state import STARTING, State, Status
+from mercato_server.contract.words import shown as shown
 from mercato_server.errors import (
     Draining,
     GateNotPassed,
@@ -19,15 +20,13 @@ from mercato_server.errors import (
     ModelFailed,
     ModelNotReady,
     NotFound,
+    RequestError,
 )
 from mercato_server.serving.engine import Engine
 
 log = logging.getLogger("mercato.serving")
 
 Listener = Callable[["Version"], None]
-
-MAX_SHOWN = 80
-_LABEL = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 @dataclass(eq=False)
@@ -65,17 +64,22 @@ class Version:
 class Catalog:
     """All versions by model name. It alone moves states, and tells its listeners after each move.
 
-    `refused` and `untrained` are what is installed and not served. `gates` bound which versions a label may mean;
-    `barred` says which of the labels there were at the start could not be set for them.
+    `refusal_listeners` are told the name of a model that is refused, or a version of which is.
+
+    `refused` and `untrained` are what is installed and not served; `has_folders` whether model folders are looked for.
+    `gates` bound which versions a label may mean, and go before height where a caller names none; `barred` says which
+    of the labels there were at the start could not be set for them.
     """
 
     models: dict[str, dict[int, Version]] = field(default_factory=dict)
     labels: dict[str, dict[str, int]] = field(default_factory=dict)
     refused: list[Refusal] = field(default_factory=list)
     untrained: list[Untrained] = field(default_factory=list)
+    has_folders: bool = True
     gates: Sequence[Gate] = ()
     barred: list[str] = field(default_factory=list)
     listeners: list[Listener] = field(default_factory=list)
+    refusal_listeners: list[Callable[[str], None]] = field(default_factory=list)
     draining: bool = False
 
     def add(self, version: Version) -> Version:
@@ -94,6 +98,9 @@ class Catalog:
         self.refused += offers.refused
         self.untrained[:] = [u for u in self.untrained if (u.plugin.distribution, u.plugin.entry_point) != own]
         self.untrained += offers.untrained
+        for model in {refusal.model for refusal in offers.refused if refusal.model}:
+            for listener in self.refusal_listeners:
+                listener(model)
 
     def move(self, version: Version, state: State, reason: str = "") -> None:
         """Move a version on. Raises ValueError on a step that is not legal."""
@@ -103,11 +110,10 @@ class Catalog:
     def set_label(self, name: str, label: str, number: int | None) -> Mapping[str, int]:
         """Move a label to an AVAILABLE version, or take it away for None; gives all labels of the model.
 
-        Raises NotFound, InvalidRequest for what is no label, LabelRefused or GateNotPassed.
+        Raises NotFound, ModelFailed, InvalidRequest for what is no label, LabelRefused or GateNotPassed.
         """
-        if not _LABEL.fullmatch(label):
-            text = f"got {shown(label)}, expected at most 64 lower-case letters, digits and _, a letter first"
-            raise InvalidRequest.of("label", text, model=name)
+        if not is_label(label):
+            raise InvalidRequest.of("label", f"got {shown(label)}, expected {EXPECTED}", model=name)
         if number is None:
             self._number(name, label)
             del self.labels[name][label]
@@ -126,20 +132,20 @@ class Catalog:
         return [v for name in sorted(self.models) for _, v in sorted(self.models[name].items(), reverse=True)]
 
     def model(self, name: str) -> Mapping[int, Version]:
-        """All versions of one model. Raises NotFound."""
+        """All versions of one model. Raises NotFound, or ModelFailed where all that there is of it is refused."""
         versions = self.models.get(name)
         if versions:
             return versions
-        raise NotFound(self._unknown(name), model=name)
+        raise self._missing(name)
 
     def find(self, name: str, number: int | None = None, label: str | None = None) -> Version:
-        """The version that a reference means. Raises NotFound."""
+        """The version that a reference means. Raises NotFound or ModelFailed, as `model` does."""
         versions = self.model(name)
         if label is not None:
             return self._labelled(name, label)
         if number is None:
             is_stable = "stable" in self.labels.get(name, {})
-            return self._labelled(name, "stable") if is_stable else self._newest(versions)
+            return self._labelled(name, "stable") if is_stable else self._newest(name, versions)
         if number not in versions:
             raise NotFound(f"model {name!r} has no version {number}; it has {_numbers(versions)}", model=name)
         return versions[number]
@@ -171,14 +177,18 @@ class Catalog:
                 self.barred.append(text)
                 log.warning("%s", text, extra=version.named)
 
-    def _unknown(self, name: str) -> str:
-        """Why a model is not found."""
+    def _missing(self, name: str) -> RequestError:
+        """Why a model has no version: the highest that is refused, or that none is trained or known."""
+        if refused := [refusal for refusal in self.refused if refusal.model and refusal.model == name]:
+            highest = max(refused, key=lambda refusal: refusal.version)
+            why = f"{highest.what} is refused: {highest.code}: {highest.reason}"
+            return ModelFailed(f"{why}; then {_load(highest.plugin)}", model=name)
         for untrained in self.untrained:
             if untrained.model == name:
-                load = f"`mercato admin load --plugin {untrained.plugin.distribution}`"
-                way_out = f"train one with `mercato train {name}` and load it with {load}"
-                return f"model {name!r} is installed but has no trained version; {way_out}"
-        return f"there is no model {shown(name)}; there are {_names(self.models)}"
+                serve = _load(untrained.plugin) if self.has_folders else "start the server with --models-dir"
+                way_out = f"train one with `mercato train {name}` and {serve}"
+                return NotFound(f"model {name!r} is installed but has no trained version; {way_out}", model=name)
+        return NotFound(f"there is no model {shown(name)}; there are {_names(self.models)}", model=name)
 
     def _number(self, name: str, label: str) -> int:
         """What a label of a model means."""
@@ -196,10 +206,11 @@ class Catalog:
             raise NotFound(text, model=name)
         return versions[number]
 
-    def _newest(self, versions: Mapping[int, Version]) -> Version:
-        """The highest available version, else the highest there is."""
+    def _newest(self, name: str, versions: Mapping[int, Version]) -> Version:
+        """The highest available version that passes the gates, else the highest available, else the highest."""
         available = [number for number, v in versions.items() if v.status.state is State.AVAILABLE]
-        return versions[max(available or versions)]
+        passing = [number for number in available if not not_passed(self.gates, name, versions[number].metrics)]
+        return versions[max(passing or available or versions)]
 
     def _tell(self, version: Version) -> None:
         for listener in self.listeners:
@@ -217,6 +228,6 @@ def _numbers(versions: Mapping[int, Version]) -> str:
     return ", ".join(map(str, sorted(versions)))
 
 
-def shown(text: str) -> str:
-    """A caller's word for an error message: quoted, control characters escaped, cut to `MAX_SHOWN` characters."""
-    return ascii(text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "...")
+def _load(plugin: PluginInfo) -> str:
+    """How an operator brings in what was not served."""
+    return f"load it with `mercato admin load --plugin {plugin.distribution}`"
