@@ -90,6 +90,18 @@ def test_what_is_damaged_stands_beside_what_is_not(trained: Path) -> None:
     assert found is not None and isinstance(found[3], FolderError) and isinstance(found[2], ModelFolder)
 
 
+def test_the_highest_that_can_be_read_is_served_and_those_above_it_are_told(trained: Path) -> None:
+    for version in (2, 4):
+        (trained / SCALE / str(version) / "manifest.json").unlink()
+    folders = ServedFolders(trained)
+    found = folders(SCALE)
+    assert found is not None and list(found) == [4, 3]
+    assert isinstance(found[4], FolderError) and isinstance(found[3], ModelFolder)
+    (trained / SCALE / "3" / "manifest.json").unlink()
+    assert served(folders) == [4, 3, 2, 1]
+    assert served(ServedFolders(trained, {SCALE: (4,)})) == [4]
+
+
 def test_every_look_is_a_new_one(trained: Path, site: Site) -> None:
     folders = ServedFolders(trained)
     assert served(folders) == [4]

@@ -153,6 +153,15 @@ def test_a_damaged_version_fails_alone(site: Site, tmp_path: Path) -> None:
     assert str(site.models) not in served.running.log
 
 
+def test_a_damaged_highest_version_leaves_the_one_below_it_serving(site: Site, tmp_path: Path) -> None:
+    site.train(3)
+    (site.train(5).path / "manifest.json").unlink()
+    with serving(site, tmp_path / "work") as served:
+        assert served.versions() == {1: "AVAILABLE"}
+        assert served.answer([1, 2]) == (1, [3, 6], 3)
+        assert [(refused.model, refused.version) for refused in served.refusals()] == [(SCALE, 2)]
+
+
 def test_a_load_tells_of_a_damaged_folder_and_loads_the_others(site: Site, tmp_path: Path) -> None:
     site.train(3)
     with serving(site, tmp_path / "work") as served:

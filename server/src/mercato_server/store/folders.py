@@ -1,4 +1,4 @@
-"""Which model folders are served: those that the operator names, or the highest and those that labels mean."""
+"""Which model folders are served: those that the operator names, or the highest readable and those labels mean."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,8 +16,8 @@ MAX_TOLD = 8
 class ServedFolders:
     """The `contract.plugin.Folders` of a server; without a `root` no model has a folder.
 
-    Of a model there are served the `versions` that are named for it, or else its highest and those of `labelled`;
-    those of `kept` in any case, and with `alone` nothing else. Every call looks at the disk anew.
+    Of a model there are served the `versions` that are named for it, or else those of `labelled` and the highest that
+    can be read; those of `kept` in any case, and with `alone` nothing else. Every call looks at the disk anew.
     """
 
     root: Path | None = None
@@ -36,8 +36,11 @@ class ServedFolders:
         there = folder_versions(self.root, model)
         if not there:
             return None
-        found = _read_all(self.root, model, (self._wanted(model, there) | kept) & set(there))
-        absent = {number: _absent(model, number, there) for number in set(self.versions.get(model, ())) - set(there)}
+        named = set(self.versions.get(model, ()))
+        labelled = set() if named else set(self.labelled.get(model, ()))
+        found = {} if named else _highest(self.root, model, there)
+        found |= _read_all(self.root, model, ((named | labelled | kept) & set(there)) - set(found))
+        absent = {number: _absent(model, number, there) for number in named - set(there)}
         return dict(sorted({**found, **absent}.items(), reverse=True))
 
     def keeping(self, served: Collection[Numbered], *, alone: bool = False) -> "ServedFolders":
@@ -62,8 +65,15 @@ class ServedFolders:
         kept = tuple((model, version) for model, version in data["kept"])
         return cls(root, data["versions"], data["labelled"], kept, data["alone"])
 
-    def _wanted(self, model: str, there: Collection[int]) -> set[int]:
-        return set(self.versions.get(model) or (max(there), *self.labelled.get(model, ())))
+
+def _highest(root: Path, model: str, there: Sequence[int]) -> dict[int, ModelFolder | FolderError]:
+    """The highest version that can be read, and those above it with what is wrong; `there` is ascending."""
+    found: dict[int, ModelFolder | FolderError] = {}
+    for version in reversed(there):
+        found[version] = _read(root, model, version)
+        if isinstance(found[version], ModelFolder):
+            break
+    return found
 
 
 def _read_all(root: Path, model: str, versions: Collection[int]) -> dict[int, ModelFolder | FolderError]:
