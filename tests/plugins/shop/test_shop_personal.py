@@ -6,6 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from mercato_plugin import masked
+from mercato_plugin.masking import CARD, EMAIL, IDENTITY, PHONE
 from mercato_shop import messages, personal
 from mercato_shop.catalogue import draw_catalogue
 from mercato_shop.messages import draw_messages
@@ -19,6 +21,7 @@ FORMS = {
     "identity": re.compile(r"(?<!\d)\d{17}[\dX]"),
     "phone": re.compile(r"555-01\d\d|7700 900\d{3}|(?<!\d)1[3-9]\d{9}(?!\d)"),
 }
+MARKS = {"email": EMAIL, "phone": PHONE, "identity": IDENTITY, "card": CARD}
 
 
 def invented(kind: str, language: str) -> list[str]:
@@ -53,6 +56,24 @@ def test_english_numbers_are_kept_for_fiction() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_addresses_are_reserved(language: str) -> None:
     assert all(FORMS["email"].fullmatch(address) for address in invented("email", language))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_training_masks_all_that_is_planted(language: str) -> None:
+    carriers = LANGUAGES[language].personal.carriers
+    for kind in personal.KINDS[language]:
+        for carrier in carriers[kind]:
+            found = {masked(carrier.format(value=value)) for value in invented(kind, language)}
+            assert found == {carrier.format(value=MARKS[kind])}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_masked_message_gives_nothing_away(language: str) -> None:
+    plan = Plan(language, products=60, users=5_000)
+    drawn = draw_messages(plan, draw_catalogue(plan))
+    for text, kind in zip(drawn.table["text"].to_pylist(), drawn.planted, strict=True):
+        assert not any(form.search(masked(text)) for form in FORMS.values())
+        assert [mark for mark in MARKS.values() if mark in masked(text)] == ([MARKS[kind]] if kind else [])
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
