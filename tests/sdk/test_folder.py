@@ -5,8 +5,11 @@ import json
 import os
 import secrets
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +75,32 @@ def test_what_was_not_published_is_gone(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="told to"), staged_folder(tmp_path, MODEL) as staging:
         (staging / "files" / "weights.bin").write_bytes(b"weights")
         raise ValueError("told to")
-    assert os.listdir(tmp_path / MODEL) == []
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_a_killed_process_left_goes_and_what_another_one_holds_stays(tmp_path: Path) -> None:
+    held = "import sys, pathlib; from mercato_plugin import staged_folder as s\n"
+    held += f"with s(pathlib.Path(sys.argv[1]), {MODEL!r}) as made: print(made.name, flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", held, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        name = other.stdout.readline().strip()
+        with staged_folder(tmp_path, MODEL) as staging:
+            assert sorted(os.listdir(tmp_path / MODEL)) == sorted([name, staging.name])
+        other.kill()
+    assert os.listdir(tmp_path / MODEL) == [name]
+    with staged_folder(tmp_path, MODEL) as staging:
+        assert os.listdir(tmp_path / MODEL) == [staging.name]
+
+
+def test_trainings_that_begin_and_end_together_do_not_take_each_other_s_folder(tmp_path: Path) -> None:
+    def stage(_: int) -> bool:
+        with staged_folder(tmp_path, MODEL) as staging:
+            return (staging / "files").is_dir()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(stage, range(100)))
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:

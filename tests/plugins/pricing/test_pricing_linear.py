@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 import mercato_pricing
 from mercato_plugin import Model, Tensor
 from mercato_pricing.line import build
+from mercato_training import TrainingError
 
 CONTEXT = SimpleNamespace(files=None, version=None, settings=None, save=None, save_estimator=None)
 
@@ -64,3 +66,18 @@ def test_import_brings_no_build_tool() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert {"mercato_pricing", "numpy"} <= set(done.stdout.split())
     assert not {"torch", "sklearn", "onnx", "skl2onnx", "safetensors"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "says"),
+    [
+        (1e40, 1, "column 'x', row 2: got 1e+40, expected a number from -1e+30 to 1e+30; divide the column"),
+        (1, 1e31, "column 'y', row 2: got 1e+31"),
+        (1e-20, 1e20, "pricing.linear: the line y = "),
+    ],
+)
+def test_numbers_beyond_float32_are_refused(trained: Any, tmp_path: Path, x: float, y: float, says: str) -> None:
+    (tmp_path / "prices.csv").write_text("x,y\n" + "".join(f"{x * row},{y * row}\n" for row in range(60)))
+    with pytest.raises(TrainingError) as refused:
+        trained("pricing.linear", tmp_path)
+    assert says in str(refused.value)

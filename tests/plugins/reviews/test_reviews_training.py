@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from mercato_plugin.examples import read_examples
 from mercato_reviews import IntentModel, IntentSettings, SentimentModel
 from mercato_reviews.intent_fit import some_per_label
 from mercato_reviews.intent_training import evaluate as evaluate_intent
+from mercato_reviews.known_labels import tell_unknown_labels
 from mercato_reviews.lexicon import read_lexicon
 from mercato_reviews.sentiment_training import evaluate as evaluate_sentiment
 from mercato_training import EvaluateContext, Evaluation, Group, Job, Quiet, Report, Trained, TrainingError, train
@@ -110,6 +112,17 @@ def test_an_intent_is_learned_and_served(tmp_path: Path, monkeypatch: pytest.Mon
     assert (few.folder.version, few.folder.made["notes"]["examples"]) == (2, 8)
 
 
+def test_evaluation_has_the_baseline_of_the_training(tmp_path: Path) -> None:
+    good, bad = (rows_of("en", {label: SAID["en"][label]}) for label in ("good", "bad"))
+    data = write_csv(tmp_path / "reviews.csv", "sentiment", [*good, *bad[:40]])
+    trained = run("reviews.sentiment", data, tmp_path / "models")
+    other = write_csv(tmp_path / "other.csv", "sentiment", [*good[:9], *bad])
+    context = EvaluateContext(trained.folder.files, 1, None)
+    whole = replace(Job("", other, Path()).read(), is_whole=True)
+    judged = evaluate_sentiment(whole, lambda inputs: {"label": ["bad"] * len(inputs["text"])}, context)
+    assert judged.metrics["baseline_accuracy"] == pytest.approx(9 / (9 + len(bad)))
+
+
 def test_few_examples_are_among_more(tmp_path: Path) -> None:
     labels = np.array(["a", "b", "a", "c", "b", "a"] * 10, object)
     chosen = [set(some_per_label(labels, count, seed=7).tolist()) for count in (1, 4, 16, 0)]
@@ -120,7 +133,7 @@ def test_few_examples_are_among_more(tmp_path: Path) -> None:
 def test_too_many_labels_are_refused(tmp_path: Path) -> None:
     rows = [(f"text {number} of many", f"label {number}") for number in range(300)]
     data = write_csv(tmp_path / "reviews.csv", "sentiment", rows)
-    with pytest.raises(TrainingError, match=r"reviews.sentiment: \d+ different labels .*, expected 2 to 100"):
+    with pytest.raises(TrainingError, match="column 'sentiment' has 300 labels in 300 rows, expected 2 to 100 diff"):
         run("reviews.sentiment", data, tmp_path / "models")
 
 
@@ -129,3 +142,33 @@ def test_texts_that_share_no_term_are_refused(tmp_path: Path) -> None:
     data = write_csv(tmp_path / "reviews.csv", "sentiment", rows)
     with pytest.raises(TrainingError, match=r"no term stands in 2 of \d+ texts; bring more data or lower min_df"):
         run("reviews.sentiment", data, tmp_path / "models")
+
+
+@pytest.mark.parametrize("language", ["notalang!!", "e", "en_GB", "en-"])
+def test_a_language_that_is_no_tag_is_refused(tmp_path: Path, language: str) -> None:
+    data = write_csv(tmp_path / "reviews.csv", "sentiment", rows_of("en", SAID["en"]))
+    with pytest.raises(TrainingError, match="--set language: got .*, expected a BCP 47 tag, such as en or zh-Hans"):
+        run("reviews.sentiment", data, tmp_path / "models", language=language)
+
+
+def test_epochs_of_a_model_without_any_are_told(tmp_path: Path) -> None:
+    data = write_csv(tmp_path / "reviews.csv", "sentiment", rows_of("en", SAID["en"]))
+    run("reviews.sentiment", data, tmp_path / "models", heard := Heard())
+    assert "--epochs changes nothing: reviews.sentiment is fitted until it converges" in heard.said
+
+
+@pytest.mark.parametrize(("model", "ident"), [("reviews.sentiment", "review_id"), ("reviews.intent", "message_id")])
+def test_two_texts_of_one_id_are_refused(tmp_path: Path, model: str, ident: str) -> None:
+    label = {"reviews.sentiment": "sentiment", "reviews.intent": "intent"}[model]
+    (tmp_path / "data.csv").write_text(f"{ident},text,{label}\na,fine,good\nb,poor,bad\na,other,good\n")
+    with pytest.raises(TrainingError, match=f"rows 1 and 3 have the same {ident} 'a' and different values"):
+        run(model, tmp_path / "data.csv", tmp_path / "models")
+
+
+def test_labels_that_a_model_does_not_know_are_told() -> None:
+    heard = Heard()
+    tell_unknown_labels(np.array(["good", "bad"], object), ("bad", "good"), heard)
+    assert heard.said == []
+    tell_unknown_labels(np.array(["1", "0", "good", "1"], object), ("bad", "good"), heard)
+    expected = "3 of 4 held-out rows have labels that the model does not know: 0, 1; it knows bad, good"
+    assert heard.said == [expected]

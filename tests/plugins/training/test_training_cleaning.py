@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mercato_training import Column, Data, DataError, TableSchema, TrainingError, UserHash, read_salt
+from mercato_training.schema import ROW_KEY
 
 Csv = Callable[..., Path]
 
@@ -61,7 +62,7 @@ def test_parquet_and_csv_give_the_same(csv: Csv, tmp_path: Path) -> None:
             "table.csv: column 'text' is missing; there are review_id, sentiment, stars; --rename THEIRS=text",
         ),
         ({"stars": [5, "four", 4, 2]}, "column 'stars', row 2: got 'four', expected a number"),
-        ({"sentiment": ["positive"] * 4}, "column 'sentiment' has 1 different labels in 4 rows, expected 2 to 1000"),
+        ({"sentiment": ["positive"] * 4}, "column 'sentiment' has 1 label in 4 rows, expected 2 to 1000 different"),
         ({"review_id": ["r1", "r1", "r3", "r4"]}, "rows 1 and 2 have the same review_id 'r1' and different values"),
         ({"text": ["", " ", "", "  "]}, "no row of 4 is left: dropped 4 where text is missing"),
     ],
@@ -142,6 +143,9 @@ def test_a_salt_that_is_short_or_absent_is_refused(tmp_path: Path) -> None:
         read_salt(tmp_path / "salt")
     with pytest.raises(TrainingError, match="the salt file 'none' cannot be read"):
         read_salt(tmp_path / "none")
+    (tmp_path / "shop").mkdir()
+    with pytest.raises(TrainingError, match="--hash-users: 'shop' is a folder, expected a file with a salt"):
+        read_salt(tmp_path / "shop")
 
 
 def test_chinese_columns_and_encodings(csv: Csv) -> None:
@@ -157,16 +161,79 @@ def test_chinese_columns_and_encodings(csv: Csv) -> None:
 
 @pytest.mark.parametrize(
     ("given", "expected"),
-    [("2026-03-31", "2026-03-31T00:00:00"), ("2026/03/31 18:30:05", "2026-03-31T18:30:05")],
+    [
+        ("2026-03-31", "2026-03-31T00:00:00"),
+        ("2026/03/31 18:30:05", "2026-03-31T18:30:05"),
+        ("2026/3/1", "2026-03-01T00:00:00"),
+        ("2026-3-1 9:05", "2026-03-01T09:05:00"),
+        ("2026年3月1日", "2026-03-01T00:00:00"),
+        ("2026-03", "2026-03-01T00:00:00"),
+        ("2026-03-31T18:30:05.25", "2026-03-31T18:30:05.25"),
+        ("2026-03-31T18:30:05Z", "2026-03-31T18:30:05"),
+        ("2026-03-31 02:30:00+08:00", "2026-03-30T18:30:00"),
+        ("2026-03-31T18:30-0530", "2026-04-01T00:00:00"),
+    ],
 )
 def test_times_are_read_from_text(csv: Csv, given: str, expected: str) -> None:
     path = csv(week=[given, "2026-01-01"])
     assert read(path, TableSchema("sales", {"week": Column("time")}))["week"][0] == np.datetime64(expected)
 
 
-def test_a_time_that_is_none_is_told_by_row(csv: Csv) -> None:
-    with pytest.raises(DataError, match="column 'week', row 2: got 'soon', expected a time, such as 2026-03-31"):
-        read(csv(week=["2026-01-01", "soon"]), TableSchema("sales", {"week": Column("time")}))
+@pytest.mark.parametrize("given", ["soon", "now", "today", "2026-13-01", "2026-02-30", "12", "2026/3-1", "2026-3-1-2"])
+def test_a_time_that_is_none_is_told_by_row(csv: Csv, given: str) -> None:
+    with pytest.raises(DataError, match=f"column 'week', row 2: got '{given}', expected a time, such as 2026-03-31"):
+        read(csv(week=["2026-01-01", given]), TableSchema("sales", {"week": Column("time")}))
+
+
+def test_whole_numbers_beyond_those_of_float64_are_rounded(tmp_path: Path) -> None:
+    path = tmp_path / "sales.parquet"
+    pq.write_table(pa.table({"number": [2**60 + 1, None, 3]}), path)
+    found = read(path, TableSchema("sales", {"number": Column("number", optional=True)}))["number"]
+    assert found[0] == float(2**60) and np.isnan(found[1]) and found[2] == 3
+
+
+def test_ids_that_are_missing_are_no_copies(csv: Csv) -> None:
+    schema = TableSchema("sales", {"sale_id": Column("id", optional=True), "units": Column("number")})
+    table = read(csv(sale_id=["a", "", "NA", "a"], units=[1, 2, 3, 1]), schema)
+    assert table["sale_id"].tolist() == ["a", None, None]
+
+
+PHONES = [f"1381234{number:04d}" for number in range(40)]
+
+
+@pytest.mark.parametrize("end", ["", ".0"])
+def test_numbers_that_point_to_people_are_seen(csv: Csv, tmp_path: Path, end: str) -> None:
+    path = csv(phone=[f"{phone}{end}" for phone in PHONES], units=range(40), mixed=[*PHONES[:10], *range(30)])
+    assert Data(path).kinds("table") == {"phone": "user", "units": "number", "mixed": "number"}
+    columns: dict[str, Any] = {"phone": [*map(int, PHONES), None], "card": [4111111111111111] * 41}
+    pq.write_table(pa.table(columns | {"rate": pa.array([0.5] * 41)}), tmp_path / "table.parquet")
+    kinds = Data(tmp_path / "table.parquet").kinds("table")
+    assert kinds == {"phone": "user", "card": "user", "rate": "number"}
+
+
+def test_a_key_tells_rows_apart_by_what_stands_in_the_file(csv: Csv) -> None:
+    path = csv(price=[1, 2, 2, 2], shop=["a", "b", "b", "c"], units=[1, 2, 3, 4])
+    keys = [read(path, TableSchema("sales", columns, ("price", "shop")))[ROW_KEY].tolist() for columns in (
+        {"units": Column("number")}, {"price": Column("category"), "shop": Column("text")}
+    )]  # fmt: skip
+    assert keys[0] == keys[1] and keys[0][1] == keys[0][2] and len(set(keys[0])) == 3
+    with pytest.raises(DataError, match="column 'size' is missing"):
+        read(path, TableSchema("sales", {"units": Column("number")}, ("size",)))
+
+
+def test_ids_of_people_are_hashed_where_there_are_some(csv: Csv) -> None:
+    salted = UserHash(b"s" * 16)
+    found = Data(csv(**good(user_id=["u1", "u2", "u1", "u2"])), user_hash=salted)
+    found.table(REVIEWS)
+    found.check_people()
+    assert found.are_people_hashed
+    absent = Data(csv(**good()), user_hash=salted)
+    with pytest.raises(DataError, match="--hash-users: the data has no column 'user_id' to hash; --rename THEIRS="):
+        absent.parts(absent.table(REVIEWS))
+    assert not absent.are_people_hashed
+    nobody = Data(csv(units=[1, 2]), user_hash=salted)
+    with pytest.raises(DataError, match="--hash-users: the model reads no ids of people; leave it out"):
+        nobody.parts(nobody.table(TableSchema("sales", {"units": Column("number")})))
 
 
 def test_kinds_of_columns_are_seen(csv: Csv, tmp_path: Path) -> None:
@@ -189,3 +256,81 @@ def test_pictures_are_found_by_label(tmp_path: Path) -> None:
         Data(tmp_path).images()
     with pytest.raises(DataError, match="has 0 folders of labels, expected at least 2"):
         Data(tmp_path / "empty").images()
+
+
+def test_an_id_may_be_missing_where_it_is_optional(csv: Csv) -> None:
+    schema = TableSchema("reviews", {**REVIEWS.columns, "review_id": Column("id", optional=True)})
+    assert read(csv(**good(review_id=["", "", "r1", "r2"])), schema).rows == 4
+
+
+def test_a_label_that_is_not_one_line_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "reviews.csv").write_text('text,sentiment\nfine,good\nbad,"ba\nd"\n')
+    schema = TableSchema("reviews", {"text": Column("text"), "sentiment": Column("label")})
+    with pytest.raises(DataError, match=r"column 'sentiment', row 2: got 'ba\\nd', expected a label of one line"):
+        read(tmp_path, schema)
+
+
+def test_a_label_is_no_longer_than_a_metric_s_name_allows(csv: Csv) -> None:
+    table = read(csv(**good(sentiment=["positive", "negative", "p" * 120, "n" * 121])))
+    assert table.dropped == {"sentiment is longer than 120 bytes": 1}
+
+
+def test_one_limit_of_labels_stands_in_the_text(csv: Csv) -> None:
+    schema = TableSchema("reviews", {"sentiment": Column("label", max_labels=3)})
+    with pytest.raises(DataError, match="has 1 label in 1 row, expected 2 to 3 different ones"):
+        read(csv(sentiment=["a"]), schema)
+    with pytest.raises(DataError, match="has 4 labels in 5 rows, expected 2 to 3 different ones"):
+        read(csv(sentiment=list("aabcd")), schema)
+
+
+PRICES = TableSchema("prices", {"price": Column("number", hint="do this")})
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (["1.5", "on request"], "column 'price', row 2: got 'on request', expected a number; do this"),
+        (["26.59", "26;59"], "row 2: got '26;59', expected a number; do this"),
+        (['"26,59"', '"8,00"'], "row 1: got '26,59', expected a number of digits and a point alone, such as 1026.50; "),
+        (["€26.59", "€8"], "row 1: got '€26.59', expected a number of digits and a point alone"),
+        (['"1,026.50"', "9"], "row 1: got '1,026.50', expected a number of digits and a point alone"),
+        (["1", "2e31"], "row 2: got 2e+31, expected a number from -1e+30 to 1e+30; divide the column"),
+    ],
+)
+def test_a_number_that_is_none_is_told_with_what_to_write(csv: Csv, values: list[str], says: str) -> None:
+    with pytest.raises(DataError) as refused:
+        read(csv(price=values), PRICES)
+    assert says in str(refused.value)
+
+
+def test_a_number_that_is_dropped_is_not_refused(csv: Csv) -> None:
+    schema = TableSchema("prices", {"price": Column("number", low=0, high=10)})
+    assert read(csv(price=["1", "2e31", "inf"]), schema).rows == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["1", "2", "on request", ""], "number"),
+        (["1", "a", "b", ""], "category"),
+        (["€1", '"1,50"', "1 000", "?"], "number"),
+        (["2026-01-01", "2026-01-02"], "category"),
+        (["1.2.3", "1.2.4"], "category"),
+        (["A1", "A2"], "category"),
+        (["", "NA"], "number"),
+    ],
+)
+def test_a_column_is_one_of_numbers_where_half_of_it_looks_like_some(csv: Csv, values: list[str], kind: str) -> None:
+    assert Data(csv(price=values)).kinds("prices") == {"price": kind}
+
+
+@pytest.mark.parametrize("value", ["7", "-5", "2026", "26.59", "today", "now"])
+def test_a_number_or_a_word_is_no_time(csv: Csv, value: str) -> None:
+    with pytest.raises(DataError, match=f"row 2: got '{value}', expected a time, such as 2026-03-31"):
+        read(csv(week=["2026-01-01", value]), TableSchema("sales", {"week": Column("time")}))
+
+
+def test_a_column_of_numbers_is_no_time(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"week": [1.5, 2.5]}), tmp_path / "sales.parquet")
+    with pytest.raises(DataError, match="row 1: got '1.5', expected a time"):
+        read(tmp_path, TableSchema("sales", {"week": Column("time")}))

@@ -92,6 +92,25 @@ def test_a_resumed_fit_ends_where_an_uninterrupted_one_does(tmp_path: Path, ends
     assert torch.equal(resumed.weight, whole.weight) and torch.equal(resumed.bias, whole.bias)
 
 
+def test_a_resumed_fit_with_dropout_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
+    def net() -> torch.nn.Module:
+        return torch.nn.Sequential(torch.nn.Dropout(0.5), line())
+
+    def ending(done: int, total: int, best: float) -> None:
+        if done == 3:
+            raise Ended
+
+    whole, resumed = net(), net()
+    fitting(whole, tmp_path / "whole", epochs=6).run(200, losses, score, quiet)
+    with pytest.raises(Ended):
+        fitting(net(), tmp_path / "parts", epochs=6).run(200, losses, score, ending)
+    torch.manual_seed(5)
+    again = fitting(resumed, tmp_path / "parts", epochs=6)
+    assert again.resume() == 3
+    again.run(200, losses, score, quiet)
+    assert all(torch.equal(resumed.state_dict()[name], value) for name, value in whole.state_dict().items())
+
+
 def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
     fitting(line(), tmp_path, epochs=1).run(200, losses, score, quiet)
     with pytest.raises(TrainingError, match="the checkpoint belongs to other data, options or seed"):

@@ -6,7 +6,7 @@ from sklearn import metrics
 
 from mercato_plugin.folder import MAX_METRICS
 from mercato_training import classification, regression
-from mercato_training.cleaning import MAX_LABELS
+from mercato_training.schema import MAX_LABELS
 
 LABELS = ("a", "b", "c", "d")
 
@@ -27,6 +27,15 @@ def test_classification_is_what_scikit_learn_says() -> None:
 def test_a_label_that_is_predicted_and_never_expected_counts() -> None:
     found = classification(("a", "b"), ["a", "a"], ["a", "b"])
     assert found.metrics["f1"] == pytest.approx((2 / 3 + 0) / 2)
+
+
+def test_every_prediction_stands_in_the_confusion() -> None:
+    found = classification(("a", "b"), ["a", "b", "c"], ["a", "d", "a"], majority="e")
+    assert found.confusion is not None and found.confusion.labels == ("a", "b", "c", "d")
+    assert found.confusion.counts.sum() == 3 and found.confusion.counts[1, 3] == 1
+    truth, guess = ["a", "b", "c"], ["a", "d", "a"]
+    assert found.metrics["f1"] == pytest.approx(metrics.f1_score(truth, guess, average="macro", zero_division=0))
+    assert found.metrics["baseline_accuracy"] == found.metrics["baseline_f1"] == 0
 
 
 def test_regression_is_what_scikit_learn_says() -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pytest
 
 from mercato_training import TrainingError, option
-from mercato_training.options import filled, pairs, plugin_settings
+from mercato_training.options import filled, pairs, plugin_settings, renames
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,9 @@ def test_text_becomes_what_the_field_says() -> None:
         ("rows=2.5", "--set rows: got '2.5', expected int"),
         ("kind=c", "--set kind: got 'c', expected one of a, b"),
         ("fast=maybe", "--set fast: got 'maybe', expected true or false"),
-        ("rate", "--set: got 'rate', expected key=value"),
+        ("rate", "--set: got 'rate', expected KEY=VALUE"),
+        ("names=", "--set names: got '', expected names with commas between them"),
+        ("names=x,,y", "--set names: got 'x,,y', expected names with commas between them"),
     ],
 )
 def test_what_is_wrong_is_named(given: str, says: str) -> None:
@@ -47,8 +49,15 @@ def test_what_is_wrong_is_named(given: str, says: str) -> None:
 
 
 def test_a_key_is_given_once() -> None:
-    with pytest.raises(TrainingError, match="--set: a key is given twice"):
+    with pytest.raises(TrainingError, match="--set: 'rate' is given twice"):
         pairs(["rate=1", "rate=0"], "--set")
+
+
+@pytest.mark.parametrize("given", ["text", "text=", "=text"])
+def test_a_rename_has_two_names(given: str) -> None:
+    with pytest.raises(TrainingError) as refused:
+        renames([given])
+    assert str(refused.value) == f"--rename: got {given!r}, expected THEIRS=OURS"
 
 
 def test_settings_come_from_file_and_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,9 @@
 """A training from data to a model folder: whole or not at all, the same again, and nothing of anybody's in it."""
 
+import errno
 import json
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,8 +11,9 @@ from typing import Any
 import pytest
 
 from mercato_plugin import read_folder
-from mercato_training import Group, Job, Quiet, Trained, TrainingError, train
+from mercato_training import EvaluateContext, Group, Job, Quiet, Trained, TrainingError, train
 from mercato_training.finding import find
+from mercato_training.run import has_checkpoint
 
 Run = Callable[..., Trained]
 
@@ -49,7 +53,7 @@ def test_a_training_that_fails_writes_no_version(trained: Run, tmp_path: Path) -
     (tmp_path / "prices.csv").write_text("x,y\n1,2\n2,many\n")
     with pytest.raises(TrainingError, match="column 'y', row 2: got 'many'"):
         trained("pricing.linear", tmp_path / "prices.csv")
-    assert list((tmp_path / "models" / "pricing.linear").iterdir()) == []
+    assert list((tmp_path / "models").iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -115,6 +119,101 @@ def test_a_checkpoint_of_another_seed_is_not_taken(trained: Run, line_data: Path
         train(Job("pricing.linear", **facts), Group(), Ending(after=3))
     with pytest.raises(TrainingError, match="belongs to other data, options or seed"):
         trained("pricing.linear", line_data, seed=8, resumes=True)
+
+
+def ended(data: Path, models: Path, **job: Any) -> None:
+    """A training that was ended after three epochs."""
+    with pytest.raises(Interrupted):
+        train(Job("pricing.linear", data, models, device="cpu", **job), Group(), Ending(after=3))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"renames": {"x": "y", "y": "x"}},
+        {"given": {"learning_rate": "0.1"}},
+        {"seed": 8},
+        {"encoding": "gb18030"},
+    ],
+)
+def test_a_checkpoint_is_of_one_reading_of_the_data(
+    trained: Run, line_data: Path, tmp_path: Path, changed: dict[str, Any]
+) -> None:
+    ended(line_data, tmp_path / "models")
+    with pytest.raises(TrainingError, match="the checkpoint belongs to other data, options or seed"):
+        trained("pricing.linear", line_data, resumes=True, **changed)
+
+
+@pytest.mark.parametrize("epochs", [2, 5])
+def test_a_training_goes_on_to_more_epochs_or_ends_with_fewer(line_data: Path, tmp_path: Path, epochs: int) -> None:
+    ended(line_data, tmp_path / "models", epochs=4)
+    facts: dict[str, Any] = {"device": "cpu", "epochs": epochs, "resumes": True}
+    report = Ending(after=-1)
+    done = train(Job("pricing.linear", line_data, tmp_path / "models", **facts), Group(), report)
+    assert done is not None and done.folder.made["notes"]["fit_epochs"] == max(3, epochs)
+    assert report.said == ["resumed after epoch 3"]
+
+
+@pytest.mark.parametrize("folder", [".checkpoints", "files"])
+def test_a_full_disk_is_told_in_one_line(
+    trained: Run, line_data: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    write = Path.write_bytes
+
+    def full(path: Path, content: bytes) -> int:
+        if path.parent.name == folder:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(TrainingError) as refused:
+        trained("pricing.linear", line_data, epochs=1)
+    assert str(refused.value) == "--models-dir: cannot be written: No space left on device"
+
+
+def test_a_checkpoint_that_can_be_gone_on_from_is_seen(line_data: Path, tmp_path: Path) -> None:
+    job = Job("pricing.linear", line_data, tmp_path / "models")
+    assert not has_checkpoint(job, 0)
+    ended(line_data, tmp_path / "models")
+    assert has_checkpoint(job, 0) and not has_checkpoint(job, time.time() + 60)
+
+
+def test_few_rows_to_judge_by_are_told(tmp_path: Path) -> None:
+    (tmp_path / "prices.csv").write_text("x,y\n" + "".join(f"{n},{2 * n}\n" for n in range(60)))
+    report = Ending(after=-1)
+    train(Job("pricing.linear", tmp_path, tmp_path / "models", device="cpu", epochs=1), Group(), report)
+    assert report.said == ["judged by 6 rows, fewer than 20: the metrics may be far off"]
+
+
+def test_a_training_that_is_done_leaves_another_ones_checkpoint(trained: Run, line_data: Path, tmp_path: Path) -> None:
+    ended(line_data, tmp_path / "models")
+    trained("pricing.linear", line_data, seed=8)
+    report = Ending(after=-1)
+    done = train(Job("pricing.linear", line_data, tmp_path / "models", device="cpu", resumes=True), Group(), report)
+    assert done is not None and report.said == ["resumed after epoch 3"]
+    assert sorted(path.name for path in (tmp_path / "models" / "pricing.linear").iterdir()) == ["1", "2"]
+
+
+def test_without_a_checkpoint_people_are_told_that_it_starts_anew(line_data: Path, tmp_path: Path) -> None:
+    report = Ending(after=-1)
+    train(Job("pricing.linear", line_data, tmp_path / "models", device="cpu", resumes=True), Group(), report)
+    assert report.said == ["no checkpoint to resume: starting anew"]
+
+
+def test_a_model_without_a_loop_has_nothing_to_resume(line_data: Path, tmp_path: Path) -> None:
+    report = Ending(after=-1)
+    given = {"algorithm": "trees", "target": "y", "trees": "5"}
+    train(Job("pricing.demand", line_data, tmp_path / "models", given, device="cpu", resumes=True), Group(), report)
+    assert report.said == ["nothing to resume: pricing.demand is fitted in one piece and keeps no checkpoint"]
+
+
+def test_evaluation_has_the_baseline_of_the_training(trained: Run, line_data: Path) -> None:
+    done = trained("pricing.linear", line_data)
+    context = EvaluateContext(done.folder.files, 1, None)
+    judged = find("pricing.linear").method("evaluate")(
+        Job("pricing.linear", line_data, Path()).read(), lambda inputs: {"y": inputs["x"] * 0}, context
+    )
+    assert judged.metrics["baseline_mse"] == done.folder.metrics["baseline_mse"]
 
 
 def test_recorded_examples_are_what_was_computed(trained: Run, line_data: Path) -> None:

@@ -1,5 +1,7 @@
 """The server of an evaluation: its environment is the user's, without the settings of another server."""
 
+import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from mercato_plugin import Model
 from mercato_training import TrainingError
 from mercato_training.finding import Trainable
 from mercato_training.judging import targets
-from mercato_training.served import environment
+from mercato_training.served import _ready_port, environment
 
 SETTINGS = """
 listen = "0.0.0.0:443"
@@ -20,6 +22,8 @@ provider = "cpu"
 encoder = "/srv/encoder"
 [models."a.b"]
 gate = ["f1>=0.8"]
+provider = "cuda"
+cache_bytes = 4096
 """
 
 
@@ -38,9 +42,31 @@ def test_only_what_decides_how_a_model_is_built_and_run_is_kept(
         "MERCATO_PLUGINS": '{"mercato-x": {"encoder": "/srv/encoder"}}',
         "MERCATO_PLUGINS__MERCATO_X__LANGUAGE": "zh",
         "MERCATO_MODELS_DIR": str(tmp_path.resolve()),
-        "MERCATO_MODELS": '{"a.b": {"versions": [2, 3]}}',
+        "MERCATO_MODELS": '{"a.b": {"provider": "cuda", "versions": [2, 3]}}',
         "MERCATO_PLUGINS_ALLOW": '["mercato-x"]',
     }
+
+
+def test_settings_of_the_environment_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mercato.toml").write_text(SETTINGS)
+    monkeypatch.setenv("MERCATO_CONFIG", str(tmp_path / "mercato.toml"))
+    cases = {'{"a.b": {"threads": 2}}': {"threads": 2}, "{": {}, '{"a.b": 3}': {}}
+    for given, kept in cases.items():
+        monkeypatch.setenv("MERCATO_MODELS", given)
+        assert json.loads(environment(tmp_path, {"a.b": [1]}, [])["MERCATO_MODELS"]) == {
+            "a.b": {"versions": [1], **kept}
+        }
+
+
+def test_what_a_server_prints_beside_its_events_is_passed_over() -> None:
+    lines = ["a plugin says hello", "[]", '{"event": "listening", "port": 8500}', '{"event": "ready"}']
+    with subprocess.Popen(["printf", "%s\\n", *lines], stdout=subprocess.PIPE, text=True) as process:
+        assert _ready_port(process) == 8500
+    with (
+        subprocess.Popen(["echo", "no"], stdout=subprocess.PIPE, text=True) as process,
+        pytest.raises(TrainingError, match="the server of the evaluation ended with exit code 0 before it served"),
+    ):
+        _ready_port(process)
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,16 @@ def test_by_time_the_latest_are_held_out_and_no_time_is_split() -> None:
     assert (parts.train.rows, parts.validation.rows, parts.test.rows) == (49, 7, 14)
 
 
+def test_by_time_only_times_are_taken() -> None:
+    for values in (np.array(["10", "9", "11"] * 20, object), np.array(["2026-01-01", "NaT"] * 20, "datetime64[us]")):
+        with pytest.raises(DataError, match="column 'week' has values that are no time, so none are the latest"):
+            DATA.parts(Table("sales", {"week": values}, len(values)), after="week")
+
+
 def test_a_table_too_small_to_split_is_refused() -> None:
-    with pytest.raises(DataError, match="words: of 2 rows none is left for"):
+    need = "equal rows count once; bring 50 different ones or more"
+    with pytest.raises(DataError, match=f"words: of 2 rows none is left for [a-z]+; {need}"):
         DATA.parts(table(["a", "b"]))
+    sales = Table("sales", {"week": np.array(["2026-01-01"], "datetime64[us]")}, 1)
+    with pytest.raises(DataError, match="sales: of 1 row none is left for fitting; those of one week stand together"):
+        DATA.parts(sales, after="week")

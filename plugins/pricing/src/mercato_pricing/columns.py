@@ -38,7 +38,10 @@ class Category:
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of a fitted model. `algorithm` is `linear` or `trees`; `mean` is the target's, of the fitted rows."""
+    """The columns of a fitted model. `algorithm` is `linear` or `trees`; `mean` is the target's, of the fitted rows.
+
+    What stands in the columns `key` decided which rows were held out.
+    """
 
     target: str
     table: str
@@ -48,6 +51,7 @@ class Columns:
     scale: float
     numeric: tuple[Numeric, ...]
     categories: tuple[Category, ...]
+    key: tuple[str, ...] = ()
 
     @property
     def offsets(self) -> list[int]:
@@ -94,7 +98,8 @@ def read(files: Path) -> Columns:
         facts = json.loads((files / FILE).read_bytes())
         numeric = tuple(Numeric(**column) for column in facts.pop("numeric"))
         categories = tuple(Category(c["name"], tuple(c["words"])) for c in facts.pop("categories"))
-        return Columns(**facts, numeric=numeric, categories=categories)
+        key = tuple(facts.pop("key", ()))
+        return Columns(**facts, numeric=numeric, categories=categories, key=key)
     except (OSError, ValueError, KeyError, TypeError) as error:
         text = f"pricing.demand: {FILE} of the model folder is missing or not valid: {type(error).__name__}"
         raise FolderError(text) from None

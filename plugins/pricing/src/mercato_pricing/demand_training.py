@@ -1,7 +1,8 @@
 """Training of pricing.demand: choosing columns, and fitting a line or trees to them."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -25,9 +26,17 @@ from mercato_training import (
     option,
     regression,
 )
+from mercato_training.schema import ROW_KEY
+from mercato_training.texts import counted, listed, shown
 
 RECORDED = 32
 """Held-out rows whose predictions are recorded for the certificate."""
+
+USER = "user_id"
+"""A column of people's ids: nothing is predicted from it unless somebody asks for it."""
+
+ID = "sale_id"
+"""A column that only tells rows apart: copies of a row count once, and nothing is predicted from it."""
 
 MAX_WORDS = 200
 """Different words of a column up to which it is a category; one with more, such as an id, is left out."""
@@ -41,6 +50,7 @@ class DemandOptions:
     table: str = option("sales", doc="the table, where the data is a folder")
     algorithm: Literal["linear", "trees"] = option("linear", doc="linear regression, or gradient-boosted trees")
     columns: tuple[str, ...] = option((), doc="the columns to predict from; all that are fit for it when not given")
+    categories: tuple[str, ...] = option((), doc="those of them that are words, whatever they look like")
     time: str = option("", doc="a column of times: the latest rows are held out instead of random ones")
     learning_rate: float = option(0.02, doc="step of AdamW for the line", low=1e-6, high=10.0)
     batch_rows: int = option(0, doc="rows of one step; 0 = a hundredth of all, at least 64", low=0)
@@ -51,63 +61,143 @@ class DemandOptions:
 def train(data: Data, ctx: TrainContext) -> Evaluation:
     """Fit the chosen columns of the table to its target."""
     options = ctx.options(DemandOptions)
-    schema = _schema(data, options)
+    kinds = data.kinds(options.table)
+    schema = _schema(kinds, options)
     table = data.table(schema)
-    names = _usable(table, schema, options, ctx)
-    parts = data.parts(table, by=_key(options.target, names), after=options.time)
+    if ID in schema.key and any(word is None or word != word for word in table[ID].tolist()):
+        schema = replace(schema, key=tuple(sorted(kinds)))
+        table = data.table(schema)
+    names = _usable(table, schema, options, _people(kinds, options), ctx)
+    parts = data.parts(table, by=ROW_KEY, after=options.time)
+    if options.algorithm == "linear":  # it never looks at the rows to stop by
+        parts = replace(parts, train=parts.train.with_rows(parts.validation))
     found = _found(parts.train, names, schema, options)
     fit = _fit_line if found.algorithm == "linear" else _fit_trees
     predict = fit(parts, found, options, ctx)
     ctx.save_json(columns.FILE, found.to_json())
-    shown = parts.test.take(np.arange(min(RECORDED, parts.test.rows)))
-    ctx.record(_inputs(shown, found), {"prediction": predict(shown)})
+    first = parts.test.take(np.arange(min(RECORDED, parts.test.rows)))
+    ctx.record(_inputs(first, found), {"prediction": predict(first)})
     return regression(parts.test[found.target], predict(parts.test), found.mean)
 
 
 def evaluate(data: Data, predict: Callable[[Mapping[str, Any]], Mapping[str, Any]], ctx: EvaluateContext) -> Evaluation:
     """What the served model scores on the rows that training held out."""
     found = columns.read(ctx.files)
-    options = DemandOptions(found.target, found.table, columns=found.names, time=found.time)
-    table = data.table(_schema(data, options))
-    test = data.held_out(table, by=_key(found.target, found.names), after=found.time)
+    table = data.table(_fitted_schema(found, is_whole=data.is_whole))
+    if absent := [name for name in found.names if name not in table]:
+        raise TrainingError(
+            f"{found.table}: column {absent[0]!r}, which the model was fitted to, is missing; "
+            f"there are {listed(data.kinds(found.table))}; --rename THEIRS={absent[0]} takes one of another name"
+        )
+    by = ROW_KEY if found.key else tuple(sorted((found.target, *found.names)))  # older folders have no key
+    test = data.held_out(table, by=by, after=found.time)
     answers = predict(_inputs(test, found))
     return regression(test[found.target], answers["prediction"], found.mean)
 
 
-def _schema(data: Data, options: DemandOptions) -> TableSchema:
-    """The columns to read. Raises TrainingError for names that no signature can have."""
-    kinds = data.kinds(options.table)
-    names = options.columns or tuple(name for name, kind in kinds.items() if kind != "time" and name != options.target)
-    for name in (options.target, *options.columns, *([options.time] if options.time else [])):
-        if name not in kinds:
-            raise TrainingError(f"--set: the data has no column {name!r}; it has {', '.join(kinds)}")
+def _schema(kinds: Mapping[str, str], options: DemandOptions) -> TableSchema:
+    """The columns to read. Raises TrainingError for those that are not there, or cannot be named in a signature."""
+    for option_name, names in _named(options).items():
+        if absent := [name for name in names if name not in kinds]:
+            raise TrainingError(
+                f"--set {option_name}: the data has no column {absent[0]!r}; it has {listed(kinds)}; "
+                f"--rename THEIRS={absent[0]} takes one of another name"
+            )
+    _check_chosen(kinds, options)
+    no_features = (options.target, options.time, ID, USER)
+    names = options.columns or tuple(
+        name for name, kind in kinds.items() if kind not in ("time", "user") and name not in no_features
+    )
+    if not names:
+        raise TrainingError(f"{options.table}: beside {options.target!r} there is no column to predict from")
+    if stray := [name for name in options.categories if name not in names]:
+        raise TrainingError(f"--set categories: {stray[0]!r} is not among the columns to predict from")
     if bad := [name for name in names if not FIELD_NAME.fullmatch(name)]:
         raise TrainingError(
             f"column {bad[0]!r} cannot be the name of an input, which has lower-case letters, digits and _; "
-            f"--rename {bad[0]}=OTHER gives it another one"
+            f"--rename {_argument(bad[0])}=OTHER gives it another one"
         )
-    read = {name: Column("number" if kinds[name] == "number" else "category", optional=True) for name in names}
-    timed = {options.time: Column("time")} if options.time else {}
-    return TableSchema(options.table, {options.target: Column("number"), **timed, **read})
+    read = {name: _column(name, kinds[name] == "number" and name not in options.categories) for name in names}
+    has_ids = ID in kinds and ID not in (options.target, options.time)
+    key = (ID,) if has_ids else tuple(sorted(kinds))
+    return _table_schema(options.table, options.target, options.time, read, key)
 
 
-def _usable(table: Table, schema: TableSchema, options: DemandOptions, ctx: TrainContext) -> tuple[str, ...]:
+def _check_chosen(kinds: Mapping[str, str], options: DemandOptions) -> None:
+    """Raises TrainingError for a chosen column of which nothing can be predicted, or must not be."""
+    for name in options.columns:
+        if name in (options.target, options.time) or kinds[name] == "time":
+            what = "to be predicted" if name == options.target else "a time"
+            raise TrainingError(f"--set columns: {name!r} is {what}, so nothing is predicted from it; leave it out")
+        if name != USER and kinds[name] == "user":
+            raise TrainingError(
+                f"--set columns: {name!r} has numbers that point to people, such as phones or cards, which would stand "
+                "in the model; leave it out"
+            )
+
+
+def _people(kinds: Mapping[str, str], options: DemandOptions) -> list[str]:
+    """The columns that are left out because they point to people."""
+    used = (options.target, options.time, ID, *options.columns)
+    return [name for name, kind in kinds.items() if (kind == "user" or name == USER) and name not in used]
+
+
+def _named(options: DemandOptions) -> dict[str, tuple[str, ...]]:
+    """The columns that each option names."""
+    time = (options.time,) if options.time else ()
+    return {"target": (options.target,), "columns": options.columns, "categories": options.categories, "time": time}
+
+
+def _argument(name: str) -> str:
+    """A column's name as a shell takes it."""
+    return shlex.quote(name) if " " in name else name
+
+
+def _fitted_schema(found: Columns, *, is_whole: bool) -> TableSchema:
+    """The columns that a model was fitted to, each as it was then."""
+    read = {column.name: Column("number", optional=True) for column in found.numeric}
+    read |= {category.name: _column(category.name, False) for category in found.categories}
+    return _table_schema(found.table, found.target, found.time, read, () if is_whole else found.key)
+
+
+def _table_schema(table: str, target: str, time: str, read: Mapping[str, Column], key: tuple[str, ...]) -> TableSchema:
+    timed = {time: Column("time")} if time else {}
+    known = {ID: Column("id", optional=True), USER: Column("user", optional=True)}
+    return TableSchema(table, {**known, **read, target: Column("number"), **timed}, key)
+
+
+def _column(name: str, is_number: bool) -> Column:
+    if name == USER:
+        return Column("user", optional=True)
+    hint = f"--set categories={name} takes the column as words"
+    return Column("number", optional=True, hint=hint) if is_number else Column("category", optional=True)
+
+
+def _usable(
+    table: Table, schema: TableSchema, options: DemandOptions, people: Sequence[str], ctx: TrainContext
+) -> tuple[str, ...]:
     """The columns that say something: those of one value, and words of which hardly two are equal, are left out."""
-    names = [name for name in schema.columns if name not in (options.target, options.time)]
+    read = [name for name, column in schema.columns.items() if column.optional and name in table]
+    names = [name for name in read if name in options.columns or name not in (ID, USER)]
     counts = {name: _different(table, name, schema.columns[name]) for name in names}
     left = {name for name, count in counts.items() if count < 2}
-    left |= {name for name in names if schema.columns[name].kind == "category" and counts[name] > MAX_WORDS}
-    if left and not options.columns:
-        ctx.report.say("left out: " + ", ".join(f"{name} ({counts[name]} different values)" for name in sorted(left)))
-        ctx.note(left_out=sorted(left))
-    usable = tuple(name for name in names if name not in left)
-    if not usable or (left and options.columns):
-        named = sorted(left)[0] if left else options.target
+    left |= {name for name in names if schema.columns[name].kind != "number" and counts[name] > MAX_WORDS}
+    if left and options.columns:
+        name = sorted(left)[0]
         raise TrainingError(
-            f"column {named!r} has {counts.get(named, 0)} different values; expected at least 2, and of words at most "
-            f"{MAX_WORDS}; choose others with --set columns=..."
+            f"column {name!r} has {counted(counts[name], 'different value')}; expected at least 2, and of words at "
+            f"most {MAX_WORDS}; choose others with --set columns=..."
         )
-    return usable
+    told = ", ".join(f"{shown(name)} ({counted(counts[name], 'different value')})" for name in sorted(left))
+    if len(left) == len(names):
+        raise TrainingError(f"{table.name}: there is no column to predict from: {told}; expected at least 2 values")
+    if people and not options.columns:
+        told = ", ".join([*([told] if told else []), *(f"{shown(name)} (points to people)" for name in people)])
+        left |= set(people)
+    if left:
+        ctx.report.say(f"left out: {told}")
+        ctx.note(left_out=sorted(left))
+    return tuple(name for name in names if name not in left)
 
 
 def _different(table: Table, name: str, column: Column) -> int:
@@ -116,15 +206,10 @@ def _different(table: Table, name: str, column: Column) -> int:
     return len(set(np.asarray(known).tolist()))
 
 
-def _key(target: str, names: tuple[str, ...]) -> tuple[str, ...]:
-    """The columns whose content decides a row's part, in an order that does not depend on the file's."""
-    return tuple(sorted((target, *names)))
-
-
 def _found(rows: Table, names: tuple[str, ...], schema: TableSchema, options: DemandOptions) -> Columns:
     target = rows[options.target]
     numbers = [name for name in names if schema.columns[name].kind == "number"]
-    words = [name for name in names if schema.columns[name].kind == "category"]
+    words = [name for name in names if schema.columns[name].kind != "number"]
     return Columns(
         target=options.target,
         table=options.table,
@@ -134,6 +219,7 @@ def _found(rows: Table, names: tuple[str, ...], schema: TableSchema, options: De
         scale=float(target.std()) or 1.0,
         numeric=tuple(_numeric(name, rows[name]) for name in numbers),
         categories=tuple(Category(name, _words(rows[name], target)) for name in words),
+        key=schema.key,
     )
 
 
@@ -187,16 +273,19 @@ def _fit_line(parts: Parts, found: Columns, options: DemandOptions, ctx: TrainCo
 
 
 def _fit_trees(parts: Parts, found: Columns, options: DemandOptions, ctx: TrainContext) -> Predict:
-    trees = HistGradientBoostingRegressor(
-        learning_rate=options.shrinkage,
-        max_iter=ctx.epochs or options.trees,
-        early_stopping=True,
-        n_iter_no_change=10,
-        random_state=ctx.seed,
-    )
+    """They are as many as score best on the validation rows; those that the search went on for are no part of them."""
     features = _features(parts.train, found)
     stop = _features(parts.validation, found)
-    trees.fit(features, parts.train[found.target], X_val=stop, y_val=parts.validation[found.target])
+
+    def fitted(count: int, **stopping: Any) -> HistGradientBoostingRegressor:
+        trees = HistGradientBoostingRegressor(
+            learning_rate=options.shrinkage, max_iter=count, n_iter_no_change=10, random_state=ctx.seed,
+            early_stopping=bool(stopping),
+        )  # fmt: skip
+        return trees.fit(features, parts.train[found.target], **stopping)
+
+    tried = fitted(ctx.epochs or options.trees, X_val=stop, y_val=parts.validation[found.target])
+    trees = fitted(max(1, int(np.argmax(tried.validation_score_))))
     ctx.note(trees=int(trees.n_iter_))
     ctx.report.step("trees", int(trees.n_iter_), int(trees.n_iter_))
     ctx.save_estimator(TREES, trees, features[:1], input="features", output="prediction")

@@ -16,11 +16,15 @@ from mercato_training import (
     Table,
     TableSchema,
     TrainContext,
+    TrainingError,
     option,
     regression,
 )
 
 SCHEMA = TableSchema("prices", {"x": Column("number"), "y": Column("number")})
+
+STEEPEST = 1e30
+"""Slope and offset of a line: both are float32 when it is served, and so is what it answers."""
 
 
 @dataclass(frozen=True)
@@ -37,18 +41,20 @@ def train(data: Data, ctx: TrainContext) -> Evaluation:
     parts = data.parts(data.table(SCHEMA))
     line = _fitted(parts.train, parts.validation, options, ctx)
     ctx.save_tensors(WEIGHTS, line.state_dict())
+    ctx.save_baseline(mean := float(parts.train["y"].mean()))
     shown = parts.test["x"][:16, None].astype(np.float32)
     ctx.record({"x": shown}, {"y": _answers(line, shown)})
     predicted = _answers(line, parts.test["x"][:, None].astype(np.float32))[:, 0]
-    return regression(parts.test["y"], predicted, float(parts.train["y"].mean()))
+    return regression(parts.test["y"], predicted, mean)
 
 
 def evaluate(data: Data, predict: Callable[[Mapping[str, Any]], Mapping[str, Any]], ctx: EvaluateContext) -> Evaluation:
     """What the served line scores on the rows that training held out."""
     table = data.table(SCHEMA)
     test = data.held_out(table)
+    mean = ctx.baseline if ctx.baseline is not None else float(table["y"].mean())  # older folders have none
     answers = predict({"x": test["x"][:, None].astype(np.float32)})
-    return regression(test["y"], answers["y"][:, 0], float(table["y"].mean()))
+    return regression(test["y"], answers["y"][:, 0], mean)
 
 
 def _fitted(rows: Table, stop: Table, options: LineOptions, ctx: TrainContext) -> torch.nn.Linear:
@@ -70,6 +76,11 @@ def _fitted(rows: Table, stop: Table, options: LineOptions, ctx: TrainContext) -
     )
     slope = float(line.weight.detach()) * y_scale / x_scale
     offset = float(line.bias.detach()) * y_scale + y_mean - slope * x_mean
+    if max(abs(slope), abs(offset)) > STEEPEST:
+        raise TrainingError(
+            f"pricing.linear: the line y = {slope:.4g} x + {offset:.4g} is beyond {STEEPEST:g}; write x or y in "
+            "another unit"
+        )
     found = torch.nn.Linear(1, 1)
     found.load_state_dict({"weight": torch.tensor([[slope]]), "bias": torch.tensor([offset])})
     return found

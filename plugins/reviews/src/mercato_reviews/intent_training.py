@@ -9,10 +9,11 @@ import torch
 
 from mercato_reviews.encoding import encoder_of, facts_of
 from mercato_reviews.explanation import Array
-from mercato_reviews.head import FILE, MODEL, WEIGHTS, Head
+from mercato_reviews.head import FILE, MODEL, WEIGHTS, Head, read_head
 from mercato_reviews.intent_fit import Reader, some_per_label
 from mercato_reviews.intent_network import IntentNetwork
-from mercato_reviews.reading import MOST_LABELS
+from mercato_reviews.known_labels import tell_unknown_labels
+from mercato_reviews.reading import MOST_LABELS, is_language
 from mercato_reviews.recording import chosen
 from mercato_training import (
     Column,
@@ -25,12 +26,19 @@ from mercato_training import (
     TrainingError,
     classification,
     labels_of,
+    majority_of,
     option,
 )
 
 TEXT, LABEL = "text", "intent"
 SCHEMA = TableSchema(
-    "messages", {TEXT: Column("text"), LABEL: Column("label"), "user_id": Column("user", optional=True)}
+    "messages",
+    {
+        "message_id": Column("id", optional=True),
+        TEXT: Column("text"),
+        LABEL: Column("label", max_labels=MOST_LABELS),
+        "user_id": Column("user", optional=True),
+    },
 )
 
 MANY = 0.1
@@ -70,6 +78,7 @@ def train(data: Data, ctx: TrainContext) -> Evaluation:
     fit, stop = (_few(part, options.per_class, ctx.seed) for part in (parts.train, parts.validation))
     _note_unknown(reader, fit, ctx)
     head = Head(_labels(fit), facts_of(folder, config), _languages(ctx.settings))
+    ctx.note(encoder=head.encoder.sha256, examples=fit.rows)  # before the fit: its checkpoint is of this encoder alone
     layer = torch.nn.Linear(config.hidden, len(head.labels))
     _fit(
         layer,
@@ -80,19 +89,20 @@ def train(data: Data, ctx: TrainContext) -> Evaluation:
     )
     network = IntentNetwork(reader.encoder, *_centred(layer))
     ctx.save_json(FILE, head.plain())
+    ctx.save_baseline(majority := majority_of(fit, LABEL))
     ctx.save_tensors(WEIGHTS, {"weight": network.weight, "bias": network.bias})
     _record(reader, network, head, parts.test, ctx)
     test = _vectors("encode test", parts.test, reader, ctx)
     numbers = torch.nn.functional.linear(test, network.weight, network.bias).argmax(dim=1)
-    ctx.note(encoder=head.encoder.sha256, examples=fit.rows)
-    return _judged(table, parts.test, [head.labels[number] for number in numbers.tolist()])
+    return _judged(table, parts.test, [head.labels[number] for number in numbers.tolist()], majority)
 
 
 def evaluate(data: Data, predict: Predict, ctx: EvaluateContext) -> Evaluation:
     """The served model on the rows that no training on this data has seen."""
     table = data.table(SCHEMA)
     test = data.held_out(table, by=TEXT)
-    return _judged(table, test, predict({"text": test[TEXT]})["label"])
+    tell_unknown_labels(test[LABEL], read_head(ctx.files / FILE).labels, ctx.report)
+    return _judged(table, test, predict({"text": test[TEXT]})["label"], ctx.baseline or "")
 
 
 def _few(rows: Table, count: int, seed: int) -> Table:
@@ -101,9 +111,8 @@ def _few(rows: Table, count: int, seed: int) -> Table:
 
 def _labels(rows: Table) -> tuple[str, ...]:
     names = labels_of(rows, LABEL)
-    if not 2 <= len(names) <= MOST_LABELS:
-        text = f"{MODEL}: {len(names)} different intents in the rows to fit, expected 2 to {MOST_LABELS}"
-        raise TrainingError(text)
+    if len(names) < 2:
+        raise TrainingError(f"{MODEL}: all {rows.rows} rows to fit have one intent; bring more of the others")
     return names
 
 
@@ -117,6 +126,9 @@ def _note_unknown(reader: Reader, rows: Table, ctx: TrainContext) -> None:
 
 def _languages(settings: Any) -> tuple[str, ...]:
     """The packaged encoder knows English; a folder's language is known only when it is stated."""
+    if settings.language and not is_language(settings.language):
+        got = f"setting language: got {settings.language!r}"
+        raise TrainingError(f"{MODEL}: {got}, expected a BCP 47 tag, such as en or zh-Hans")
     stated = settings.language or ("en" if settings.encoder is None else "")
     return (stated,) if stated else ()
 
@@ -183,5 +195,5 @@ def _record(reader: Reader, network: IntentNetwork, head: Head, test: Table, ctx
             ctx.record({"text": [text for text, kept in zip(texts, is_kept, strict=True) if kept]}, outputs)
 
 
-def _judged(table: Table, test: Table, predicted: Any) -> Evaluation:
-    return classification(labels_of(table, LABEL), test[LABEL], predicted)
+def _judged(table: Table, test: Table, predicted: Any, majority: str) -> Evaluation:
+    return classification(labels_of(table, LABEL), test[LABEL], predicted, majority)

@@ -1,6 +1,7 @@
 """Reading the small JSON files of a model folder: bounded, checked, and refused in words that name no path."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ MAX_BYTES = 64 << 20
 """Size of a file, at most."""
 
 FEWEST_LABELS, MOST_LABELS = 2, 100
+
+_TAG = re.compile("[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")
 
 
 def read_facts(path: Path, model: str) -> dict[str, Any]:
@@ -36,6 +39,11 @@ def labels(found: dict[str, Any], path: Path, model: str) -> tuple[str, ...]:
     if not FEWEST_LABELS <= len(names) <= MOST_LABELS:
         raise damaged(model, path.name, f"{len(names)} labels, expected {FEWEST_LABELS} to {MOST_LABELS}")
     return names
+
+
+def is_language(tag: str) -> bool:
+    """Whether the text has the form of a BCP 47 tag, such as en, zh or zh-Hans."""
+    return _TAG.fullmatch(tag) is not None
 
 
 def damaged(model: str, file: str, why: str) -> FolderError:

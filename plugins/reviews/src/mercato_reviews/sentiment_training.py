@@ -8,8 +8,9 @@ import numpy as np
 from sklearn.metrics import log_loss
 
 from mercato_reviews.analyzer import fitting
-from mercato_reviews.lexicon import FILE, MODEL, WEIGHTS
-from mercato_reviews.reading import MOST_LABELS
+from mercato_reviews.known_labels import tell_unknown_labels
+from mercato_reviews.lexicon import FILE, MODEL, WEIGHTS, read_lexicon
+from mercato_reviews.reading import MOST_LABELS, is_language
 from mercato_reviews.recording import chosen
 from mercato_reviews.sentiment_fit import Regression, fitted
 from mercato_training import (
@@ -24,12 +25,19 @@ from mercato_training import (
     TrainingError,
     classification,
     labels_of,
+    majority_of,
     option,
 )
 
 TEXT, LABEL = "text", "sentiment"
 SCHEMA = TableSchema(
-    "reviews", {TEXT: Column("text"), LABEL: Column("label"), "user_id": Column("user", optional=True)}
+    "reviews",
+    {
+        "review_id": Column("id", optional=True),
+        TEXT: Column("text"),
+        LABEL: Column("label", max_labels=MOST_LABELS),
+        "user_id": Column("user", optional=True),
+    },
 )
 
 STRENGTHS = (1.0, 4.0, 16.0)
@@ -54,20 +62,30 @@ class Options:
 def train(data: Data, ctx: TrainContext) -> Evaluation:
     """Fit to the training part, choose by the validation part, and judge by the test part. Raises TrainingError."""
     options = ctx.options(Options)
+    _check_language(options)
+    if ctx.epochs is not None:
+        ctx.report.say(f"--epochs changes nothing: {MODEL} is fitted until it converges")
     table = data.table(SCHEMA)
     parts = data.parts(table, by=TEXT)
     regression = _best(parts, options, ctx)
     _save(regression, options, ctx)
+    ctx.save_baseline(majority := majority_of(parts.train, LABEL))
     texts = chosen(parts.test[TEXT].tolist(), regression.fits)
     ctx.record({"text": texts}, regression.answers(texts))
-    return _judged(table, parts.test, regression.predicted(parts.test[TEXT].tolist()))
+    return _judged(table, parts.test, regression.predicted(parts.test[TEXT].tolist()), majority)
 
 
 def evaluate(data: Data, predict: Predict, ctx: EvaluateContext) -> Evaluation:
     """The served model on the rows that no training on this data has seen."""
     table = data.table(SCHEMA)
     test = data.held_out(table, by=TEXT)
-    return _judged(table, test, predict({"text": test[TEXT]})["label"])
+    tell_unknown_labels(test[LABEL], read_lexicon(ctx.files / FILE).labels, ctx.report)
+    return _judged(table, test, predict({"text": test[TEXT]})["label"], ctx.baseline or "")
+
+
+def _check_language(options: Options) -> None:
+    if options.language and not is_language(options.language):
+        raise TrainingError(f"--set language: got {options.language!r}, expected a BCP 47 tag, such as en or zh-Hans")
 
 
 def _best(parts: Parts, options: Options, ctx: TrainContext) -> Regression:
@@ -82,10 +100,8 @@ def _best(parts: Parts, options: Options, ctx: TrainContext) -> Regression:
 
 
 def _fitted(rows: Table, options: Options, c: float) -> Regression:
-    names = labels_of(rows, LABEL)
-    if not 2 <= len(names) <= MOST_LABELS:
-        text = f"{MODEL}: {len(names)} different labels in the rows to fit, expected 2 to {MOST_LABELS}"
-        raise TrainingError(text)
+    if len(labels_of(rows, LABEL)) < 2:
+        raise TrainingError(f"{MODEL}: all {rows.rows} rows to fit have one label; bring more of the others")
     texts = rows[TEXT].tolist()
     analyzer = fitting(texts) if options.analyzer == "auto" else options.analyzer
     labels = rows[LABEL].tolist()
@@ -107,5 +123,5 @@ def _save(regression: Regression, options: Options, ctx: TrainContext) -> None:
     ctx.save_tensors(WEIGHTS, regression.tensors())
 
 
-def _judged(table: Table, test: Table, predicted: Any) -> Evaluation:
-    return classification(labels_of(table, LABEL), test[LABEL], predicted)
+def _judged(table: Table, test: Table, predicted: Any, majority: str) -> Evaluation:
+    return classification(labels_of(table, LABEL), test[LABEL], predicted, majority)

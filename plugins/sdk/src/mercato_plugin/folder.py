@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from typing import Any
 from mercato_plugin.errors import FolderError
 from mercato_plugin.frozen import canonical
 from mercato_plugin.spec import MAX_NAME, MAX_VERSION, MODEL_NAME
+from mercato_plugin.staging import remove_empty, staging_in
 
 FORMAT = 1
 FILES = "files"
@@ -135,12 +135,11 @@ def folder_versions(models_dir: Path, model: str) -> list[int]:
 def staged_folder(models_dir: Path, model: str) -> Iterator[Path]:
     """A folder beside the versions with an empty `files/`, to be filled and published; gone if it was not.
 
-    Raises FolderError where it cannot be made.
+    Those of processes that were killed go first. Raises FolderError where it cannot be made.
     """
     _check_model(model)
     try:
-        (models_dir / model).mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".staged-", dir=models_dir / model))
+        staging, held = staging_in(models_dir / model)
     except OSError as error:
         raise FolderError(f"model folders of {model} cannot be written: {error.strerror}") from None
     try:
@@ -149,6 +148,8 @@ def staged_folder(models_dir: Path, model: str) -> Iterator[Path]:
         yield staging
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        os.close(held)
+        remove_empty(models_dir / model)
 
 
 def publish_folder(

@@ -15,7 +15,7 @@ from mercato_training.options import option
 from mercato_training.reading import Images
 from mercato_training.run import Job, Trained, train
 from mercato_training.schema import Column, TableSchema
-from mercato_training.table import Parts, Table, labels_of
+from mercato_training.table import Parts, Table, labels_of, majority_of
 
 __all__ = [
     "Column",
@@ -40,6 +40,7 @@ __all__ = [
     "UserHash",
     "classification",
     "labels_of",
+    "majority_of",
     "option",
     "read_salt",
     "regression",

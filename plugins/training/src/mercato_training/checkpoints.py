@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
-from mercato_training.errors import TrainingError
+from mercato_training.errors import TrainingError, writing
 
 Tensors = dict[str, torch.Tensor]
 
@@ -40,10 +40,12 @@ class Checkpoint:
         tensors |= {f"best.{name}": value for name, value in best.items()}
         tensors |= {f"optimizer.{n}.{key}": torch.as_tensor(v) for n, s in optimizer.items() for key, v in s.items()}
         facts = {"identity": self.identity, "progress": json.dumps(asdict(progress))}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self.path.with_suffix(".partial")
-        save_file({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, fresh, facts)
-        fresh.rename(self.path)
+        content = save({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, facts)
+        with writing("--models-dir"):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            fresh = self.path.with_suffix(".partial")
+            fresh.write_bytes(content)
+            fresh.rename(self.path)
 
     def read(self) -> tuple[Progress, Tensors, Tensors, dict[int, dict[str, torch.Tensor]]] | None:
         """Progress, module, best module and the optimizer's state; None where there is no file.
@@ -56,8 +58,8 @@ class Checkpoint:
             with safe_open(self.path, "pt") as file:
                 facts = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
-        except (SafetensorError, OSError) as error:
-            raise TrainingError(f"--resume: the checkpoint cannot be read: {error}; train without --resume") from None
+        except (SafetensorError, OSError):
+            raise TrainingError("--resume: the checkpoint cannot be read; train anew without --resume") from None
         if facts.get("identity") != self.identity:
             raise TrainingError(
                 "--resume: the checkpoint belongs to other data, options or seed; give the same ones, or train anew "

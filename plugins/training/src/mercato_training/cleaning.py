@@ -9,22 +9,21 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from mercato_plugin.masking import masked
 from mercato_training.errors import DataError
 from mercato_training.hashing import UserHash
-from mercato_training.schema import Column, TableSchema
+from mercato_training.parsing import MISSING, UNPARSED, first_bad, is_like_a_number, to_numbers, to_times
+from mercato_training.rowkeys import row_keys
+from mercato_training.schema import LARGEST, ROW_KEY, Column, TableSchema
 from mercato_training.table import Array, Table
-
-MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
-"""What counts as no number, category or time in a CSV file, whatever its case."""
-
-MAX_LABELS = 1000
-"""Different values of a label column."""
+from mercato_training.texts import LONGEST, counted
 
 MAX_WORD = 256
-"""Bytes of a label, category or id."""
+"""Bytes of a category or id."""
+
+MAX_LABEL = 120
+"""Bytes of a label: it is part of the names of metrics."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
@@ -50,6 +49,8 @@ class Cleaning:
         present = {name: column for name, column in self._schema.columns.items() if name in self._found.column_names}
         columns = {name: self._column(name, column) for name, column in present.items()}
         self._drop_copies(columns)
+        if self._schema.key:
+            columns[ROW_KEY] = row_keys(self._found, self._schema.key)
         table = Table(self._schema.name, columns, self._found.num_rows, self._dropped).take(self._keep)
         if not table.rows:
             raise DataError(f"{self._file}: no row of {table.read} is left: {told(table)}")
@@ -65,7 +66,7 @@ class Cleaning:
         return self._words(name, column, values)
 
     def _numbers(self, name: str, column: Column, values: pa.ChunkedArray) -> Array:
-        numbers = self._parsed(name, values, to_numbers, "a number")
+        numbers = self._parsed(name, values, to_numbers, "a number", column.hint)
         infinite = np.isinf(numbers)
         self._drop(infinite, f"{name} is infinite")
         with np.errstate(invalid="ignore"):
@@ -73,21 +74,37 @@ class Cleaning:
                 numbers > (column.high if column.high is not None else np.inf)
             )
         self._drop(outside & ~infinite, f"{name} is outside {_range(column)}")
+        self._check_size(name, numbers)
         self._drop_missing(name, column, np.isnan(numbers))
         return numbers
 
+    def _check_size(self, name: str, numbers: Array) -> None:
+        """Squares and float32 end somewhere, and what a fit makes of numbers beyond that is nothing."""
+        beyond = np.flatnonzero((np.abs(numbers) > LARGEST) & self._keep)
+        if len(beyond):
+            raise DataError(
+                f"{self._file}: column {name!r}, row {beyond[0] + 1}: got {numbers[beyond[0]]:.4g}, expected "
+                f"a number from {-LARGEST:g} to {LARGEST:g}; divide the column by a power of ten, or mend the row"
+            )
+
     def _times(self, name: str, column: Column, values: pa.ChunkedArray) -> Array:
-        times = self._parsed(name, values, _to_times, "a time, such as 2026-03-31 or 2026-03-31 18:00:00")
+        expected = "a time, such as 2026-03-31 or 2026-03-31 18:00:00"
+        times = self._parsed(name, values, to_times, expected, column.hint)
         self._drop_missing(name, column, np.isnat(times))
         return times
 
-    def _parsed(self, name: str, values: pa.ChunkedArray, parse: Callable[[Any], Array], expected: str) -> Array:
+    def _parsed(
+        self, name: str, values: pa.ChunkedArray, parse: Callable[[Any], Array], expected: str, hint: str
+    ) -> Array:
         try:
             return parse(values)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError):
-            row, got = _first_bad(values, parse)
+        except UNPARSED:
+            row, got = first_bad(values, parse)
+            if parse is to_numbers and is_like_a_number(got):
+                expected += " of digits and a point alone, such as 1026.50"
             raise DataError(
-                f"{self._file}: column {name!r}, row {row + 1}: got {masked(got)[:40]!r}, expected {expected}"
+                f"{self._file}: column {name!r}, row {row + 1}: got {masked(got)[:LONGEST]!r}, expected {expected}"
+                + (f"; {hint}" if hint else "")
             ) from None
 
     def _words(self, name: str, column: Column, values: pa.ChunkedArray) -> Array:
@@ -99,10 +116,21 @@ class Cleaning:
         )
         self._drop_missing(name, column, missing)
         words[missing] = "" if column.kind == "text" else None
-        limit = column.max_bytes if column.kind == "text" else MAX_WORD
+        if column.kind == "label":
+            self._check_labels(name, words)
+        limit = {"text": column.max_bytes, "label": MAX_LABEL}.get(column.kind, MAX_WORD)
         too_long = np.array([word is not None and len(word.encode()) > limit for word in words], bool)
         self._drop(too_long, f"{name} is longer than {limit} bytes")
         return self._private(column, words)
+
+    def _check_labels(self, name: str, words: Array) -> None:
+        """A label names a metric and stands in answers: it is one line of what can be seen."""
+        for row in np.flatnonzero(self._keep).tolist():
+            if words[row] is not None and not words[row].isprintable():
+                raise DataError(
+                    f"{self._file}: column {name!r}, row {row + 1}: got {masked(words[row])[:LONGEST]!a}, "
+                    "expected a label of one line without signs that cannot be seen; is a double quote missing?"
+                )
 
     def _private(self, column: Column, words: Array) -> Array:
         """Without personal data in what a model may keep: texts, labels and words; ids stand in no model."""
@@ -129,13 +157,14 @@ class Cleaning:
                 continue
             first: dict[Any, int] = {}
             copies = np.zeros(len(self._keep), bool)
-            for row in np.flatnonzero(self._keep).tolist():
+            known = np.array([word is not None for word in columns[name]], bool)
+            for row in np.flatnonzero(self._keep & known).tolist():
                 earlier = first.setdefault(columns[name][row], row)
                 copies[row] = earlier != row
                 if earlier != row and not _are_equal(columns, earlier, row):
                     raise DataError(
                         f"{self._file}: rows {earlier + 1} and {row + 1} have the same {name} "
-                        f"{masked(columns[name][row])[:40]!r} and different values; ids must be unique"
+                        f"{masked(columns[name][row])[:LONGEST]!r} and different values; ids must be unique"
                     )
             self._drop(copies, f"{name} is a copy of an earlier row")
 
@@ -143,10 +172,10 @@ class Cleaning:
         for name, column in self._schema.columns.items():
             if column.kind == "label" and name in table:
                 count = len(set(table[name].tolist()))
-                if not 2 <= count <= MAX_LABELS:
+                if not 2 <= count <= column.max_labels:
                     raise DataError(
-                        f"{self._file}: column {name!r} has {count} different labels in {table.rows} rows, expected 2 "
-                        f"to {MAX_LABELS}"
+                        f"{self._file}: column {name!r} has {counted(count, 'label')} in {counted(table.rows, 'row')}, "
+                        f"expected 2 to {column.max_labels} different ones"
                     )
 
 
@@ -173,42 +202,6 @@ def _is_wordlike(kind: pa.DataType) -> bool:
     plain = kind.value_type if pa.types.is_dictionary(kind) else kind
     checks = ("is_string", "is_large_string", "is_string_view", "is_integer", "is_boolean", "is_null")
     return any(getattr(pa.types, check)(plain) for check in checks)
-
-
-def to_numbers(values: pa.ChunkedArray) -> Array:
-    """A column as float64, NaN where it is missing. Raises ValueError or one of pyarrow's errors."""
-    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-        trimmed = pc.utf8_trim_whitespace(values)
-        is_missing = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(sorted(MISSING), values.type))
-        values = pc.if_else(is_missing, pa.scalar(None, values.type), trimmed)
-    return np.array(values.cast(pa.float64()).to_numpy(), np.float64)
-
-
-def _to_times(values: pa.ChunkedArray) -> Array:
-    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-        found = ["" if text is None else text.strip() for text in values.to_pylist()]
-        known = ["NaT" if text.lower() in MISSING else text.replace("/", "-") for text in found]
-        return np.array(known, "datetime64[us]")
-    if not pa.types.is_temporal(values.type):
-        raise ValueError(f"{values.type} is no time")
-    return np.array(values.cast(pa.timestamp("us")).to_numpy(), "datetime64[us]")
-
-
-def _first_bad(values: pa.ChunkedArray, parse: Callable[[Any], Array]) -> tuple[int, str]:
-    """The first value that does not parse, found by halving."""
-    low, high = 0, len(values)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if _fails(values.slice(low, middle - low), parse) else (middle, high)
-    return low, str(values[low].as_py())
-
-
-def _fails(values: pa.ChunkedArray, parse: Callable[[Any], Array]) -> bool:
-    try:
-        parse(values)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError):
-        return True
-    return False
 
 
 def _range(column: Column) -> str:

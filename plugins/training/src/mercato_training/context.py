@@ -1,7 +1,9 @@
 """What a model's `train` and `evaluate` get besides the data: options, seed, device, the loop, a place for files."""
 
+import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
@@ -15,7 +17,7 @@ from mercato_plugin import Example
 from mercato_plugin.examples import write_examples
 from mercato_training.checkpoints import Checkpoint
 from mercato_training.data import Data
-from mercato_training.errors import TrainingError
+from mercato_training.errors import TrainingError, writing
 from mercato_training.group import Group
 from mercato_training.loop import Fitted, Fitting, Loss, Plan, Validate
 from mercato_training.options import filled
@@ -25,6 +27,13 @@ Options = TypeVar("Options")
 Item = TypeVar("Item")
 
 EXAMPLES = "examples.json"
+BASELINE = "baseline.json"
+
+NAME = 32
+"""Digits of an identity in the name of a checkpoint's file."""
+
+_EPOCHS = re.compile(r"fit(_\d+)?_epochs")
+"""What a fit notes of itself, which decides nothing of the next one."""
 
 
 class Report(Protocol):
@@ -49,11 +58,18 @@ class Quiet:
 
 @dataclass(frozen=True)
 class EvaluateContext:
-    """What `evaluate` gets: the model folder's files, its version and the model's settings."""
+    """What `evaluate` gets: the model folder's files, its version, the model's settings, and who is told."""
 
     files: Path
     version: int
     settings: Any
+    report: Report = field(default_factory=Quiet)
+
+    @property
+    def baseline(self) -> Any:
+        """The number or label that training has kept by `save_baseline`; None of a folder that has none."""
+        path = self.files / BASELINE
+        return json.loads(path.read_bytes())["value"] if path.is_file() else None
 
 
 @dataclass
@@ -75,7 +91,7 @@ class TrainContext:
     notes: dict[str, Any] = field(default_factory=dict)
     _examples: list[Example] = field(default_factory=list)
     _options: Any = None
-    _fits: int = 0
+    _fits: list[Checkpoint] = field(default_factory=list)
 
     @property
     def files(self) -> Path:
@@ -95,8 +111,9 @@ class TrainContext:
             raise TrainingError(f"{self.model}: save({name!r}): the name must stay inside the files folder")
         if self.group.leads:
             target = self.files.joinpath(*parts)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
+            with writing("--models-dir"):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content)
 
     def save_tensors(self, name: str, tensors: Mapping[str, torch.Tensor]) -> None:
         """Add a safetensors file."""
@@ -105,6 +122,10 @@ class TrainContext:
     def save_json(self, name: str, value: Any) -> None:
         """Add a JSON file."""
         self.save(name, json.dumps(value, ensure_ascii=False, indent=1).encode())
+
+    def save_baseline(self, value: float | str) -> None:
+        """Keep what a model that has learned nothing always answers, for `evaluate` to score the same one."""
+        self.save_json(BASELINE, {"value": value})
 
     def save_estimator(self, name: str, estimator: Any, features: Array, *, input: str, output: str) -> None:
         """Add a fitted scikit-learn estimator as ONNX, for no pickle is written; `build` returns the file's path.
@@ -171,10 +192,11 @@ class TrainContext:
         """
         plan = Plan(self.epochs or epochs, batch_rows, learning_rate, patience, self.seed, weight_decay)
         module.to(self.device)
-        fitting = Fitting(module, plan, self.group, self._checkpoint(module, plan, rows))
-        if self.resumes and (epoch := fitting.resume()):
-            self.report.say(f"resumed after epoch {epoch}")
-        title = f"fit {self._fits}" if self._fits > 1 else "fit"
+        self._fits.append(self._checkpoint(module, plan, rows))
+        fitting = Fitting(module, plan, self.group, self._fits[-1])
+        if self.resumes:
+            self._resume(fitting)
+        title = f"fit {len(self._fits)}" if len(self._fits) > 1 else "fit"
         fitted = fitting.run(rows, loss, validate, lambda *facts: self._tell(title, *facts))
         if fitted.epochs < plan.epochs:
             self._tell(title, fitted.epochs, fitted.epochs, fitted.score)
@@ -184,26 +206,52 @@ class TrainContext:
     def _tell(self, title: str, done: int, total: int, score: float) -> None:
         self.report.step(title, done, total, f"best {score:.4g}")
 
+    def _resume(self, fitting: Fitting) -> None:
+        """Only the first fit of a training can lack a checkpoint that somebody expects."""
+        if len(self._fits) == 1 and not self._fits[0].path.is_file():
+            if any(self.checkpoints.glob("*.safetensors")):
+                raise TrainingError(
+                    "--resume: the checkpoint belongs to other data, options or seed; give the same ones, or train "
+                    "anew without --resume"
+                )
+            self.report.say("no checkpoint to resume: starting anew")
+        elif epoch := fitting.resume():
+            self.report.say(f"resumed after epoch {epoch}")
+
     def _checkpoint(self, module: torch.nn.Module, plan: Plan, rows: int) -> Checkpoint:
-        """One per fit; its identity covers all that decides the fit."""
-        self._fits += 1
+        """One per fit; its identity, which names its file, covers all that decides the fit."""
         facts = {
             "model": self.model,
-            "fit": self._fits,
-            "plan": asdict(plan),
+            "fit": len(self._fits),
+            "plan": {**asdict(plan), "epochs": None},  # how long it lasts decides no epoch
             "rows": rows,
-            "data": self.data.digests,
+            "data": self.data.identity,
             "options": repr(self._options),
+            "settings": repr(self.settings),
+            "notes": {name: value for name, value in self.notes.items() if not _EPOCHS.fullmatch(name)},
             "shapes": {name: list(value.shape) for name, value in module.state_dict().items()},
         }
-        identity = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-        return Checkpoint(self.checkpoints / f"fit-{self._fits}.safetensors", identity)
+        identity = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+        return Checkpoint(self.checkpoints / f"{identity[:NAME]}.safetensors", identity)
+
+    def clear(self) -> None:
+        """Take away this training's own checkpoints: it is done. Those of others stay."""
+        for checkpoint in self._fits:
+            checkpoint.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there is none, or another training has one there
+            self.checkpoints.rmdir()
+
+    @property
+    def fits(self) -> int:
+        """How many fits there were."""
+        return len(self._fits)
 
     def finish(self) -> None:
         """Write the recorded examples."""
         if self._examples and self.group.leads:
-            self.files.mkdir(parents=True, exist_ok=True)
-            write_examples(self.files / EXAMPLES, self._examples)
+            with writing("--models-dir"):
+                self.files.mkdir(parents=True, exist_ok=True)
+                write_examples(self.files / EXAMPLES, self._examples)
 
     @property
     def options_used(self) -> dict[str, Any]:

@@ -21,6 +21,8 @@ class Group:
 
     rank = 0
     size = 1
+    scratch: Path | None = None
+    """A folder that goes with the group, for what a process that does not lead would write."""
 
     @property
     def leads(self) -> bool:
@@ -53,6 +55,7 @@ class Processes(Group):
     def __init__(self, rank: int, size: int, meeting: Path, device: torch.device) -> None:
         self.rank = rank
         self.size = size
+        self.scratch = meeting.parent
         # The processes are on this machine, and nobody else is to reach them.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         self._device = device
@@ -84,13 +87,20 @@ class Processes(Group):
         dist.destroy_process_group()
 
 
-def device_of(name: str, rank: int) -> torch.device:
-    """`auto`, `cpu` or `cuda` as the device of one process. Raises TrainingError for a GPU that is not there."""
+def device_of(name: str, rank: int, size: int = 1) -> torch.device:
+    """`auto`, `cpu` or `cuda` as the device of one of `size` processes; each has a GPU of its own.
+
+    Raises TrainingError for a GPU that is not there.
+    """
     count = torch.cuda.device_count()
     if name == "cpu" or (name == "auto" and not count):
         return torch.device("cpu")
     if name in ("auto", "cuda") and count:
-        device = torch.device("cuda", rank % count)
+        if size > count:
+            raise TrainingError(
+                f"--processes: got {size}, expected at most {count}, a GPU for each; give fewer, or --device cpu"
+            )
+        device = torch.device("cuda", rank)
         torch.cuda.set_device(device)
         return device
     got = "there is no GPU that torch can use" if name == "cuda" else f"got {name!r}"
@@ -99,7 +109,9 @@ def device_of(name: str, rank: int) -> torch.device:
 
 def share_threads(size: int) -> None:
     """Have the processes of one machine not take each other's cores."""
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // size))
+    # Not every system tells which cores a process may use.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(max(1, cores // size))
 
 
 def peak_bytes() -> int:

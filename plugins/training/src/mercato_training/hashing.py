@@ -27,6 +27,8 @@ def read_salt(path: Path) -> UserHash:
     """The hash under a salt file. Raises TrainingError for one that is absent or too short to be secret."""
     try:
         salt = path.read_bytes()[: MAX_SALT + 1].strip()
+    except IsADirectoryError:
+        raise TrainingError(f"--hash-users: {path.name!r} is a folder, expected a file with a salt") from None
     except OSError:
         raise TrainingError(f"--hash-users: the salt file {path.name!r} cannot be read") from None
     if not MIN_SALT <= len(salt) <= MAX_SALT:

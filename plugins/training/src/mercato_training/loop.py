@@ -67,6 +67,7 @@ class Fitting:
         progress = self._progress
         while progress.epoch < self._plan.epochs and progress.stale < self._plan.patience:
             self._module.train()
+            self._seed()
             mean = self._epoch(parallel, rows, loss)
             progress.epoch += 1
             self._judge(mean if validate is None else self._score(validate), keeps=validate is not None)
@@ -76,6 +77,11 @@ class Fitting:
         self._module.load_state_dict(self._best)
         self._module.eval()
         return Fitted(progress.epoch, progress.best)
+
+    def _seed(self) -> None:
+        """What a module draws, such as for dropout, does not depend on what was drawn in the epochs before."""
+        epoch = self._plan.seed * 100_003 + self._progress.epoch
+        torch.manual_seed(epoch * self._group.size + self._group.rank)
 
     def _epoch(self, parallel: torch.nn.Module, rows: int, loss: Loss) -> float:
         """One pass over all rows, shuffled by the seed and the epoch's number; gives the mean loss."""

@@ -8,6 +8,10 @@ import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from mercato_training.table import Array
+from mercato_training.texts import counted
+
+FEW = 20
+"""Held-out rows below which people are told that there are few."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,11 @@ class Evaluation:
     fit: Fit | None = None
 
 
+def few(rows: int) -> str:
+    """What people are told then."""
+    return f"judged by {counted(rows, 'row')}, fewer than {FEW}: the metrics may be far off"
+
+
 def classification(
     labels: Sequence[str], expected: Sequence[str] | Array, predicted: Sequence[str] | Array, majority: str = ""
 ) -> Evaluation:
@@ -48,11 +57,14 @@ def classification(
     that is neither expected nor predicted counts in no mean.
     """
     truth, guess = np.asarray(expected, object).astype(str), np.asarray(predicted, object).astype(str)
-    constant = np.full(len(truth), majority or _most_frequent(truth))
-    scores = _scores(labels, truth, guess)
-    baseline = {f"baseline_{name}": value for name, value in _scores(labels, truth, constant, brief=True).items()}
-    counts = confusion_matrix(truth, guess, labels=list(labels)).astype(np.int64)
-    return Evaluation(scores | baseline, len(truth), confusion=Confusion(tuple(labels), counts))
+    constant = majority or _most_frequent(truth)
+    # Data that is judged may have labels that were not fitted, and the other way round.
+    known = tuple(dict.fromkeys([*labels, *np.unique(truth).tolist(), *np.unique(guess).tolist()]))
+    scores = _scores(known, truth, guess)
+    always = _scores(tuple(dict.fromkeys([*known, constant])), truth, np.full(len(truth), constant), brief=True)
+    counts = confusion_matrix(truth, guess, labels=list(known)).astype(np.int64)
+    baseline = {f"baseline_{name}": value for name, value in always.items()}
+    return Evaluation(scores | baseline, len(truth), confusion=Confusion(known, counts))
 
 
 def regression(expected: Array, predicted: Array, mean: float) -> Evaluation:

@@ -35,14 +35,15 @@ def filled(kind: type[Filled], given: Mapping[str, Any], flag: str) -> Filled:
 
 
 def pairs(given: list[str], flag: str) -> dict[str, str]:
-    """`key=value` texts as a mapping. Raises TrainingError."""
-    split = [text.partition("=") for text in given]
-    for key, separator, _ in split:
-        if not separator or not key.strip():
-            raise TrainingError(f"{flag}: got {key!r}, expected key=value")
-    found = {key.strip(): value.strip() for key, _, value in split}
-    if len(found) != len(split):
-        raise TrainingError(f"{flag}: a key is given twice")
+    """`KEY=VALUE` texts as a mapping. Raises TrainingError."""
+    return _pairs(given, flag, "KEY=VALUE")
+
+
+def renames(given: list[str]) -> dict[str, str]:
+    """`THEIRS=OURS` texts of `--rename` as a mapping. Raises TrainingError."""
+    found = _pairs(given, "--rename", "THEIRS=OURS")
+    if empty := [theirs for theirs, ours in found.items() if not ours]:
+        raise TrainingError(f"--rename: got '{empty[0]}=', expected THEIRS=OURS")
     return found
 
 
@@ -81,6 +82,18 @@ def _file_settings(distribution: str) -> Mapping[str, Any]:
     return table if isinstance(table, dict) else {}
 
 
+def _pairs(given: list[str], flag: str, form: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in given:
+        key, separator, value = (part.strip() for part in text.partition("="))
+        if not separator or not key:
+            raise TrainingError(f"{flag}: got {text!r}, expected {form}")
+        if key in found:
+            raise TrainingError(f"{flag}: {key!r} is given twice")
+        found[key] = value
+    return found
+
+
 def _value(what: str, hint: Any, value: Any) -> Any:
     origin, choices = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
@@ -91,8 +104,10 @@ def _value(what: str, hint: Any, value: Any) -> Any:
             raise TrainingError(f"{what}: got {value!r}, expected one of {', '.join(map(str, choices))}")
         return value
     if origin is tuple:
-        parts = value.split(",") if isinstance(value, str) else value
-        return tuple(_value(what, choices[0], part.strip() if isinstance(part, str) else part) for part in parts)
+        parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+        if "" in parts:
+            raise TrainingError(f"{what}: got {value!r}, expected names with commas between them")
+        return tuple(_value(what, choices[0], part) for part in parts)
     if hint is bool:
         return _truth(what, value)
     try:

@@ -1,14 +1,20 @@
-"""Reading files: CSV and Parquet as columns, and folders of images, within bounds."""
+"""Reading files: CSV and Parquet as columns, and folders of images, within bounds.
 
+What pyarrow says of a file it cannot read may quote a row of it, so none of its texts reaches people.
+"""
+
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet
 
+from mercato_training import csvs
 from mercato_training.errors import DataError
+from mercato_training.texts import listed
 
 MAX_BYTES = 16 << 30
 """Bytes of one file of data."""
@@ -36,24 +42,28 @@ def table_file(data: Path, name: str) -> Path:
     if data.is_file():
         return data
     if not data.is_dir():
+        if data.exists():
+            raise DataError(f"--data: {data.name!r} is neither a file nor a folder")
         raise DataError(f"--data: there is no file or folder {data.name!r}")
-    found = [data / f"{name}{suffix}" for suffix in _SUFFIXES if (data / f"{name}{suffix}").is_file()]
+    found = [path for path in table_files(data) if path.stem == name]
     if len(found) != 1:
         got = "both are there" if found else "neither is there"
         raise DataError(f"--data: expected {name}.parquet or {name}.csv in the folder {data.name!r}; {got}")
     return found[0]
 
 
+def table_files(folder: Path) -> list[Path]:
+    """Every file of a folder that may hold a table."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
+
+
 def column_names(path: Path, encoding: str) -> list[str]:
     """The columns of a file. Raises DataError."""
     _check_size(path)
-    try:
-        if path.suffix == ".parquet":
-            return list(pyarrow.parquet.read_schema(path).names)
-        with pyarrow.csv.open_csv(path, _csv_reading(encoding), convert_options=_as_strings()) as reader:
-            return list(reader.schema.names)
-    except (pa.ArrowInvalid, pa.ArrowKeyError, OSError, LookupError, UnicodeError) as error:
-        raise _unreadable(path, error, encoding) from None
+    names = csvs.column_names(path, encoding) if _is_csv(path) else _parquet(path, None).names
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(f"{path.name}: column {listed(twice[:1])} is there twice; give each column a name of its own")
+    return names
 
 
 def read_columns(path: Path, wanted: Mapping[str, str], encoding: str) -> pa.Table:
@@ -62,14 +72,7 @@ def read_columns(path: Path, wanted: Mapping[str, str], encoding: str) -> pa.Tab
     Raises DataError.
     """
     _check_size(path)
-    try:
-        if path.suffix == ".parquet":
-            found = pyarrow.parquet.read_table(path, columns=list(wanted))
-        else:
-            options = _as_strings(list(wanted))
-            found = pyarrow.csv.read_csv(path, _csv_reading(encoding), _CSV_PARSING, options)
-    except (pa.ArrowInvalid, pa.ArrowKeyError, OSError, LookupError, UnicodeError) as error:
-        raise _unreadable(path, error, encoding) from None
+    found = csvs.read(path, list(wanted), encoding) if _is_csv(path) else _parquet(path, list(wanted))
     if found.num_rows > MAX_ROWS:
         raise DataError(f"{path.name}: {found.num_rows} rows, expected at most {MAX_ROWS}")
     return found.rename_columns([wanted[name] for name in found.column_names])
@@ -94,27 +97,24 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def _check_size(path: Path) -> None:
-    if path.suffix not in _SUFFIXES:
+    if path.suffix.lower() not in _SUFFIXES:
         raise DataError(f"--data: {path.name!r} is no data file; expected {' or '.join(_SUFFIXES)}")
     if path.stat().st_size > MAX_BYTES:
         raise DataError(f"--data: {path.name!r} has more than {MAX_BYTES} bytes")
 
 
-_CSV_PARSING = pyarrow.csv.ParseOptions(newlines_in_values=True)
+def _is_csv(path: Path) -> bool:
+    return path.suffix.lower() == ".csv"
 
 
-def _csv_reading(encoding: str) -> pyarrow.csv.ReadOptions:
-    return pyarrow.csv.ReadOptions(encoding=encoding)
-
-
-def _as_strings(columns: list[str] | None = None) -> pyarrow.csv.ConvertOptions:
-    # Which numbers and dates are meant is decided where errors can be told by row.
-    types = {name: pa.string() for name in columns or ()}
-    return pyarrow.csv.ConvertOptions(column_types=types, include_columns=columns, strings_can_be_null=False)
-
-
-def _unreadable(path: Path, error: Exception, encoding: str) -> DataError:
-    why = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-    if path.suffix == ".csv" and ("invalid UTF8" in why or "codec" in why):
-        why = f"it is not {encoding}; name its encoding, for instance --encoding gb18030"
-    return DataError(f"--data: {path.name} cannot be read: {why}")
+def _parquet(path: Path, columns: list[str] | None) -> Any:
+    """The columns of a Parquet file; its schema where none are asked for. Raises DataError."""
+    try:
+        return (
+            pyarrow.parquet.read_schema(path) if columns is None else pyarrow.parquet.read_table(path, columns=columns)
+        )
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else "it is damaged"
+    except pa.ArrowException:
+        why = "it is no Parquet file, or damaged"
+    raise DataError(f"--data: {path.name} cannot be read: {why}")

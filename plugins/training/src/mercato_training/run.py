@@ -1,6 +1,5 @@
 """One training from its data to a model folder, as each of its processes runs it."""
 
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,11 +14,11 @@ import torch
 from mercato_plugin import FolderError, ModelFolder, publish_folder, staged_folder
 from mercato_training.context import Report, TrainContext
 from mercato_training.data import Data
-from mercato_training.errors import TrainingError
+from mercato_training.errors import TrainingError, writing
 from mercato_training.finding import Trainable, find
 from mercato_training.group import Group, device_of, peak_bytes
 from mercato_training.hashing import read_salt
-from mercato_training.metrics import Evaluation
+from mercato_training.metrics import FEW, Evaluation, few
 
 TOOLS = ("mercato-training", "torch", "scikit-learn", "numpy", "pyarrow")
 
@@ -40,6 +39,11 @@ class Job:
     processes: int = 1
     hash_users: Path | None = None
     resumes: bool = False
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of what a training leaves to go on from."""
+        return self.models_dir / self.model / ".checkpoints"
 
     def read(self) -> Data:
         """The data, not yet read. Raises TrainingError for a salt that is none."""
@@ -63,22 +67,34 @@ def train(job: Job, group: Group, report: Report) -> Trained | None:
     start = time.monotonic()
     found = find(job.model)
     run = found.method("train")
-    device = device_of(job.device, group.rank)
+    device = device_of(job.device, group.rank, group.size)
     _seed(job.seed)
-    with _staging(job) as staging:
+    with _staging(job, group) as staging:
         context = _context(job, found, group, report, staging, device)
         evaluation = run(context.data, context)
         if not isinstance(evaluation, Evaluation):
             got = type(evaluation).__name__
             raise TrainingError(f"model {job.model!r}: train returned {got}, expected mercato_training.Evaluation")
+        context.data.check_people()
+        if job.resumes and not context.fits:
+            report.say(f"nothing to resume: {job.model} is fitted in one piece and keeps no checkpoint")
         context.finish()
         if not group.leads:
             return None
         seconds, peak = time.monotonic() - start, peak_bytes()
         made = _made(job, found, context, evaluation, device, seconds, peak)
-        folder = publish_folder(staging, job.models_dir, job.model, evaluation.metrics, made)
-    shutil.rmtree(context.checkpoints, ignore_errors=True)
+        with writing("--models-dir"):
+            folder = publish_folder(staging, job.models_dir, job.model, evaluation.metrics, made)
+    if evaluation.rows < FEW:
+        report.say(few(evaluation.rows))
+    context.clear()
     return Trained(folder, evaluation, seconds, peak, context.data)
+
+
+def has_checkpoint(job: Job, since: float) -> bool:
+    """Whether a training of the job that began at `since`, seconds since 1970, has left what it can go on from."""
+    found = [path.stat().st_mtime for path in job.checkpoints.glob("*.safetensors")]
+    return any(job.resumes or written >= since - 1.0 for written in found)  # files' clocks are a little late
 
 
 def _context(
@@ -95,14 +111,19 @@ def _context(
         device=device,
         group=group,
         report=report,
-        checkpoints=job.models_dir / job.model / ".checkpoints",
+        checkpoints=job.checkpoints,
         resumes=job.resumes,
     )
 
 
 @contextmanager
-def _staging(job: Job) -> Iterator[Path]:
-    """A folder beside the versions, gone unless it was published."""
+def _staging(job: Job, group: Group) -> Iterator[Path]:
+    """A folder beside the versions, gone unless it was published; of a process that does not lead, the group's."""
+    if group.scratch is not None and not group.leads:
+        own = group.scratch / f"staging-{group.rank}"
+        (own / "files").mkdir(parents=True)
+        yield own
+        return
     try:
         with staged_folder(job.models_dir, job.model) as staging:
             yield staging
@@ -134,7 +155,7 @@ def _made(
         "processes": job.processes,
         "options": context.options_used,
         "data": tables,
-        "users_hashed": job.hash_users is not None,
+        "users_hashed": context.data.are_people_hashed,
         "test_rows": evaluation.rows,
         "seconds": round(seconds, 2),
         "peak_bytes": peak,

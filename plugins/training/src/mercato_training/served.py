@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from mercato_client import Client
+from mercato_training.context import Quiet, Report
 from mercato_training.errors import TrainingError
 from mercato_training.options import settings_file
 from mercato_training.table import Array
@@ -30,6 +31,7 @@ LONE_CALLS = 200
 END_SECONDS = 60.0
 
 _KEPT = ("store", "provider", "threads", "isolation", "plugins")
+_KEPT_OF_MODEL = ("provider", "threads", "batch_rows", "batch_cost")
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Served:
     version: int
     rows_per_request: int
     memory_bytes: int
+    report: Report = field(default_factory=Quiet)
     asked: Mapping[str, Any] = field(default_factory=dict)
     rows: int = 0
     seconds: float = 0.0
@@ -58,7 +61,7 @@ class Served:
         """The outputs for rows of inputs. Raises mercato_client.MercatoError."""
         rows = len(next(iter(inputs.values())))
         start = time.perf_counter()
-        answers = [self._asked(inputs, first) for first in range(0, rows, self.rows_per_request)]
+        answers = [self._asked(inputs, first, rows) for first in range(0, rows, self.rows_per_request)]
         self.seconds += time.perf_counter() - start
         self.rows += rows
         self.asked = inputs
@@ -73,9 +76,12 @@ class Served:
         p50, p95 = (float(np.percentile(times, share) * 1e3) for share in (50, 95))
         return Speed(p50, p95, self.rows / self.seconds)
 
-    def _asked(self, inputs: Mapping[str, Any], first: int) -> Mapping[str, Array]:
-        part = {name: values[first : first + self.rows_per_request] for name, values in inputs.items()}
-        return self.client.predict(self.model, part, version=self.version)
+    def _asked(self, inputs: Mapping[str, Any], first: int, rows: int) -> Mapping[str, Array]:
+        last = min(first + self.rows_per_request, rows)
+        part = {name: values[first:last] for name, values in inputs.items()}
+        answer = self.client.predict(self.model, part, version=self.version)
+        self.report.step(f"{self.model} {self.version}", last, rows)
+        return answer
 
     def _lone(self, row: int) -> float:
         start = time.perf_counter()
@@ -115,18 +121,28 @@ def environment(
         "MERCATO_PLUGINS": json.dumps(settings.get("plugins", {})),
         **given,
         "MERCATO_MODELS_DIR": str(models_dir.resolve()),
-        "MERCATO_MODELS": json.dumps({name: {"versions": list(numbers)} for name, numbers in versions.items()}),
+        "MERCATO_MODELS": json.dumps({name: _kept_of(name) | {"versions": list(n)} for name, n in versions.items()}),
         "MERCATO_PLUGINS_ALLOW": json.dumps(list(distributions)),
     }
 
 
-def served(client: Client, model: str, version: int) -> Served:
+def served(client: Client, model: str, version: int, report: Report) -> Served:
     """One version that a server has. Raises TrainingError for one that does not serve, with the reason."""
     found = client.model(model).choose(version)
     if found is None or found.state != "AVAILABLE":
         why = "it has no such version" if found is None else f"it is {found.state}: {found.reason}"
         raise TrainingError(f"model {model!r} version {version} does not serve: {why}")
-    return Served(client, model, version, found.max_rows, found.memory_bytes)
+    return Served(client, model, version, found.max_rows, found.memory_bytes, report)
+
+
+def _kept_of(model: str) -> dict[str, Any]:
+    """What the user's settings say of how this model is run; nothing where they are none: its server says why."""
+    given = os.environ.get("MERCATO_MODELS")
+    try:
+        own = (json.loads(given) if given else settings_file().get("models", {})).get(model, {})
+        return {name: own[name] for name in _KEPT_OF_MODEL if name in own}
+    except (ValueError, AttributeError, TypeError):
+        return {}
 
 
 def _is_kept(variable: str) -> bool:
@@ -137,11 +153,20 @@ def _ready_port(process: "subprocess.Popen[str]") -> int:
     assert process.stdout is not None
     port = 0
     for line in process.stdout:
-        event = json.loads(line)
+        event = _event(line)
         port = event.get("port", port)
-        if event["event"] == "ready":
+        if event.get("event") == "ready":
             return int(port)
     raise TrainingError(f"the server of the evaluation ended with exit code {process.wait()} before it served")
+
+
+def _event(line: str) -> dict[str, Any]:
+    """One line of the server; what a plugin prints there is no event."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _end(process: "subprocess.Popen[str]") -> None:

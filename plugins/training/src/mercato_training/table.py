@@ -1,5 +1,7 @@
 """A table in memory: columns as numpy arrays, and what cleaning dropped."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,11 +29,25 @@ class Table:
         """How many rows there are."""
         return len(next(iter(self.columns.values())))
 
+    @property
+    def digest(self) -> str:
+        """SHA-256, hexadecimal, over all values."""
+        found = hashlib.sha256()
+        for name, values in self.columns.items():
+            found.update(f"{name} {len(values)} {values.dtype}\n".encode())
+            found.update(json.dumps(values.tolist()).encode() if values.dtype == object else values.tobytes())
+        return found.hexdigest()
+
     def __getitem__(self, column: str) -> Array:
         return self.columns[column]
 
     def __contains__(self, column: str) -> bool:
         return column in self.columns
+
+    def with_rows(self, other: "Table") -> "Table":
+        """The rows of both, which have the same columns."""
+        joined = {name: np.concatenate([values, other[name]]) for name, values in self.columns.items()}
+        return Table(self.name, joined, self.read, self.dropped)
 
     def take(self, rows: Array) -> "Table":
         """The rows of these numbers, or where a mask is true."""
@@ -46,6 +62,12 @@ class Parts:
     train: Table
     validation: Table
     test: Table
+
+
+def majority_of(table: Table, column: str) -> str:
+    """The most frequent label of a column, of equally frequent ones the first in their order."""
+    names, counts = np.unique(table[column].astype(str), return_counts=True)
+    return str(names[counts.argmax()])
 
 
 def labels_of(table: Table, column: str) -> tuple[str, ...]:

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from mercato_training import plots
 from mercato_training.commands import tables
+from mercato_training.commands.progress import Bars
 from mercato_training.commands.train import DataOption, EncodingOption, ModelsDirOption, RenameOption
 from mercato_training.data import Data
+from mercato_training.errors import writing
 from mercato_training.hashing import read_salt
 from mercato_training.judging import Judged, judge, targets
-from mercato_training.options import pairs
+from mercato_training.options import renames
 
 MB = 1e6
 REPORT = "evaluation.json"
@@ -36,12 +39,14 @@ def command(
 ) -> None:
     """Serve trained models, score them on held-out rows, and compare quality, latency and size."""
     user_hash = read_salt(hash_users) if hash_users else None
-    source = Data(data, pairs(rename or [], "--rename"), encoding, user_hash, whole)
-    judged = judge(targets(models, models_dir), source, models_dir, server)
+    source = Data(data, renames(rename or []), encoding, user_hash, whole)
+    with Bars(Console(stderr=True)) as bars:
+        judged = judge(targets(models, models_dir), source, models_dir, server, bars)
     report = [document(one) for one in judged]
-    out.mkdir(parents=True, exist_ok=True)
-    (out / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    drawn = _draw(judged, out)
+    with writing("--out"):
+        out.mkdir(parents=True, exist_ok=True)
+        (out / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        drawn = _draw(judged, out)
     if json_output:
         print(json.dumps(report, indent=2, ensure_ascii=False))
     else:

@@ -1,6 +1,9 @@
 """`mercato train`: from data to a model folder that a server serves."""
 
 import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,11 +13,14 @@ from rich.console import Console
 from mercato_training.cleaning import told
 from mercato_training.commands import tables
 from mercato_training.commands.progress import Bars
-from mercato_training.options import pairs
+from mercato_training.options import pairs, renames
 from mercato_training.ranks import group_of
-from mercato_training.run import Job, Trained, train
+from mercato_training.run import Job, Trained, has_checkpoint, train
 
 MIB = 1024 * 1024
+
+INTERRUPTED = 130
+"""Exit code of a command that somebody ended with Ctrl-C, as shells have it."""
 
 DataOption = Annotated[
     Path, typer.Option("--data", metavar="DIR_OR_FILE", help="A folder of tables or pictures, or one CSV or Parquet.")
@@ -53,7 +59,7 @@ def command(
         data=data,
         models_dir=models_dir,
         given=pairs(set_option or [], "--set"),
-        renames=pairs(rename or [], "--rename"),
+        renames=renames(rename or []),
         encoding=encoding,
         seed=seed,
         epochs=epochs,
@@ -62,13 +68,25 @@ def command(
         hash_users=hash_users,
         resumes=resume,
     )
-    with Bars(Console(stderr=True)) as bars, group_of(job) as group:
+    with interruptible(job), Bars(Console(stderr=True)) as bars, group_of(job) as group:
         trained = train(job, group, bars)
     assert trained is not None, "the first process leads"
     if json_output:
         print(json.dumps(document(trained), indent=2, ensure_ascii=False))
     else:
         _show(trained)
+
+
+@contextmanager
+def interruptible(job: Job) -> Iterator[None]:
+    """Ctrl-C ends the command with a line that says how to go on, if that is possible."""
+    start = time.time()
+    try:
+        yield
+    except KeyboardInterrupt:
+        way_on = "; go on with --resume" if has_checkpoint(job, start) else ""
+        typer.echo(f"mercato: interrupted{way_on}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def document(trained: Trained) -> dict[str, Any]:
