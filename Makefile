@@ -32,8 +32,10 @@ demo: notice .venv/.ready ## make the environment, export both models, serve the
 serve: .venv/.ready ## serve both models until interrupted, and print how to call them
 	@$(BIN)/mercato serve
 
+# Two at a time, as the machine they must pass on has two cores; a file's tests share its servers, so they stay together.
+# torch's own threads would take the cores from each other.
 test: .venv/.ready $(NODE_READY) ## run all tests
-	@$(BIN)/pytest
+	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: .venv/.ready .venv-gen/.ready ## lint, format, types, import rules, stale generated code
 	$(BIN)/ruff check .
@@ -94,7 +96,7 @@ clean: ## remove the environments, dist/ and every cache
 
 notice:
 	@echo "the first run takes about 2 GB of disk and 2 to 5 minutes (several GB more where pip chooses PyTorch's" \
-	  "CUDA build: TORCH_INDEX=https://download.pytorch.org/whl/cpu avoids it); later runs take seconds"
+	  "CUDA build: TORCH_INDEX=https://download.pytorch.org/whl/cpu avoids it); later runs train again, in about a minute"
 
 .venv/.ready: constraints.txt $(PYPROJECTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mercato needs Python 3.11 or newer: make PYTHON=...")'

@@ -154,8 +154,8 @@ def cancel_after_first_response(wire: Wire) -> Facts:
 
 
 def timeout_on_sleeping_server(wire: Wire) -> Facts:
-    unary = wire.refused(PREDICT, gated(1, "asleep").SerializeToString(), timeout=0.3)
-    stream = Stream(wire.channel, timeout=0.3)
+    unary = wire.refused(PREDICT, gated(1, "asleep").SerializeToString(), timeout=1.0)
+    stream = Stream(wire.channel, timeout=1.0)
     stream.send(gated(1, "behind"))
     return {"unary": unary.code.name, "stream": ended(stream)}
 

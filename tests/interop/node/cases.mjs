@@ -136,8 +136,8 @@ export async function cancel_after_first_response(wire) {
 }
 
 export async function timeout_on_sleeping_server(wire) {
-  const unary = code(await wire.refused(gated(1, "asleep"), { seconds: 0.3 }));
-  const stream = wire.stream(0.3);
+  const unary = code(await wire.refused(gated(1, "asleep"), { seconds: 1.0 }));
+  const stream = wire.stream(1.0);
   stream.send(gated(1, "behind"));
   return { unary, stream: await stream.code() };
 }

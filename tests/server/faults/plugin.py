@@ -164,7 +164,7 @@ def damages(name: str, *outcomes: Outcome, code: str) -> Nemesis:
 
 
 EACH_SOCKET = "for fd in range(3, 64):\n    try: {}\n    except OSError: pass\n"
-TOOK_LONGER = "took longer than 1 s"
+TOOK_LONGER = "took longer than 2 s"
 
 NEMESES = (
     ends("exits hard", "ended with exit code 3", "os._exit(3)"),

@@ -13,7 +13,7 @@ from tests.server.faults.site import NEIGHBOUR, VICTIM, Served, gone, model, ser
 
 # Seconds from the end of a worker to the next answer; a start takes about one.
 RESTART = 10.0
-SETTINGS = {"batch_timeout": "1", "crash_budget": "1000", "crash_window": "0.1", "worker_memory": str(256 * 2**20)}
+SETTINGS = {"batch_timeout": "2", "crash_budget": "1000", "crash_window": "0.1", "worker_memory": str(256 * 2**20)}
 
 
 @pytest.fixture(scope="module")
