@@ -181,6 +181,20 @@ def test_models_lists_all_with_state_and_reason(server: FakeServer) -> None:
     assert document["refused_plugins"][0]["code"] == "IMPORT_FAILED"
 
 
+def test_that_there_is_no_gpu_is_told_once(server: FakeServer) -> None:
+    why = "there is no NVIDIA driver (libcuda.so.1 cannot be loaded)"
+    rank = server.offer("shop.rank", numbers("x", "FP32")).versions[0]
+    others = [version for model in server.models.values() for version in model.versions]
+    for version in others:
+        version.reason = f"auto fell back to cpu: {why}"
+    shown = mercato("models", "--server", server.address, width=80).stdout
+    assert shown.count("libcuda") == 1 and shown.endswith(f"\nno GPU in use: {why}\n")
+
+    rank.reason = "auto fell back to cpu: it does not fit"
+    shown = mercato("models", "--server", server.address).stdout
+    assert "no GPU in use" not in shown and why in shown and rank.reason in shown
+
+
 @pytest.mark.parametrize("arguments", [(), ("shop.learned-ranking",)])
 def test_names_and_states_stay_whole_at_80_columns(server: FakeServer, arguments: tuple[str, ...]) -> None:
     features = numbers("catalogue_features", "FP32", doc="A long text about these features of the catalogue.")

@@ -1,7 +1,7 @@
 """Owns the servers that the documents' code is run against.
 
 One serves pricing and the documents' own plugins, one pricing with the settings of the page on busy servers, one the
-models that the page on notebooks trains.
+models that the pages on notebooks and on training train.
 """
 
 from __future__ import annotations
@@ -17,21 +17,26 @@ import pytest
 from tests.docs.pages import blocks, read
 from tests.server.running import Running, environment
 
+from mercato_training import Group, Job, Quiet, Trained, train
+
 TUTORIAL = "docs/tutorial/first-plugin.md"
 SERVING = "docs/how-to/serve-your-plugin.md"
 SHARING = "docs/how-to/share-a-busy-server.md"
 NOTEBOOK = "docs/how-to/from-a-notebook.md"
+TEACHING = "docs/how-to/teach-a-plugin-to-train.md"
 
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The plugins of three pages, their files taken from there, built and installed into a folder of its own."""
-    pages = {"shipping": TUTORIAL, "ranking": SERVING, "parcels": NOTEBOOK}
+    """The plugins of four pages, their files taken from there, built and installed into a folder of its own."""
+    pages = {"shipping": TUTORIAL, "ranking": SERVING, "parcels": NOTEBOOK, "delays": TEACHING}
     folders = {name: tmp_path_factory.mktemp(f"mercato-{name}") for name in pages}
     for name, page in pages.items():
         for block in blocks(read(page)):
-            if block.title in ("pyproject.toml", f"mercato_{name}.py"):
-                (folders[name] / block.title).write_text(block.text, encoding="utf-8")
+            if block.title == "pyproject.toml" or block.title.startswith(f"mercato_{name}"):
+                path = folders[name] / block.title
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(block.text, encoding="utf-8")
     project = (folders["shipping"] / "pyproject.toml").read_text(encoding="utf-8").replace("shipping", "ranking")
     (folders["ranking"] / "pyproject.toml").write_text(project, encoding="utf-8")
     site = tmp_path_factory.mktemp("site")
@@ -84,10 +89,22 @@ def notebook(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained(site: Path, notebook: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A server of what the page on notebooks has trained."""
+def delays(site: Path, notebook: Path) -> Trained:
+    """What the page on training trains, in the same folder; its table is the one that the page makes."""
+    (program,) = [block.text for block in blocks(read(TEACHING)) if block.title == "parcels.py"]
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=notebook)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(site)
+        done = train(Job("shipping.delay", notebook / "parcels.csv", notebook / "models"), Group(), Quiet())
+    assert done is not None
+    return done
+
+
+@pytest.fixture(scope="session")
+def trained(site: Path, notebook: Path, delays: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server of what the two pages have trained."""
     folder = tmp_path_factory.mktemp("trained")
-    env = environment(folder / "home", ("mercato-parcels",), PYTHONPATH=str(site))
+    env = environment(folder / "home", ("mercato-parcels", "mercato-delays"), PYTHONPATH=str(site))
     running = Running(folder / "store", folder / "work", env, "--models-dir", str(notebook / "models"))
     try:
         running.ready()

@@ -10,12 +10,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from tests.docs.conftest import NOTEBOOK, SERVING, SHARING, TUTORIAL
+from tests.docs.conftest import NOTEBOOK, SERVING, SHARING, TEACHING, TUTORIAL
 from tests.docs.pages import ROOT, blocks, read
 from tests.server.running import Running
 
 ADDRESS = "localhost:8500"
-SERVERS = {SHARING: "shared", NOTEBOOK: "trained"}
+SERVERS = {SHARING: "shared", NOTEBOOK: "trained", TEACHING: "trained"}
 PAGES = ("README.md", "docs/how-to/call-from-python.md", TUTORIAL, SERVING, *SERVERS)
 
 

@@ -4,7 +4,7 @@ import io
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc.aio
 import pytest
@@ -123,6 +123,22 @@ async def test_the_report_names_model_and_version_of_a_refusal(app: App) -> None
         people.getvalue()
     )
     assert "refused mercato-broken: IMPORT_FAILED: no module\n" in people.getvalue()
+
+
+async def test_the_report_tells_once_that_there_is_no_gpu(app: App) -> None:
+    for number in (1, 2):
+        version = add(app.catalog, number)
+        version.engine = cast(Any, object())
+        for state in (State.LOADING, State.WARMING):
+            app.catalog.move(version, state)
+        app.catalog.move(version, State.AVAILABLE, "auto fell back to cpu: libcuda.so.1 cannot be loaded")
+    app.catalog.untrained += [Untrained(PLUGIN, NEW), Untrained(PLUGIN, "shop.own", trains=False)]
+    people = io.StringIO()
+    TextReport(app, people, config.load()).ready()
+    lines = people.getvalue().splitlines()
+    assert people.getvalue().count("libcuda") == 1 and "no GPU in use: libcuda.so.1 cannot be loaded" in lines
+    assert "untrained: shop.new; mercato train shop.new --data ..." in lines
+    assert "untrained: shop.own; write its folder with mercato_plugin.publish_folder; it defines no train" in lines
 
 
 # --- what callers see -------------------------------------------------------------------------------------------------

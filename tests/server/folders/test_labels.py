@@ -127,7 +127,7 @@ def test_plugins_that_need_training_are_told_as_such(graded: Site) -> None:
     assert (untrained["state"], untrained["models"], untrained["untrained"]) == ("LOADED", [PLAIN], [SCALE])
     columns = {**env, "COLUMNS": "200", "MERCATO_MODELS_DIR": str(graded.folder / "none")}
     shown = subprocess.run([MERCATO, "plugins"], capture_output=True, text=True, env=columns, check=True).stdout
-    assert f"{SCALE}: untrained; mercato train {SCALE} --data ..." in shown
+    assert f"{SCALE}: untrained; write its folder with mercato_plugin.publish_folder; it defines no train" in shown
 
 
 def plugins(env: dict[str, str], *flags: str) -> list[dict[str, object]]:
@@ -143,7 +143,8 @@ def test_a_command_names_a_model_that_is_untrained(site: Site, command: str) -> 
         [MERCATO, command, SCALE], capture_output=True, text=True, env=site.environment(), check=False
     )
     assert done.returncode in (1, 2) and done.stdout == ""
-    assert done.stderr.endswith(f"model '{SCALE}' is untrained; train it with: mercato train {SCALE} --data ...\n")
+    way_out = "write its folder with mercato_plugin.publish_folder; it defines no train"
+    assert done.stderr.endswith(f"model '{SCALE}' is untrained; {way_out}\n")
 
 
 def test_certificates_are_of_versions(graded: Site) -> None:

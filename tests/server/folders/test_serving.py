@@ -221,7 +221,7 @@ def test_a_model_without_a_folder_is_untrained_until_it_has_one(site: Site, tmp_
         assert served.listed() == [PLAIN]
         none = served.refused([1, 2])
         assert none.code is grpc.StatusCode.NOT_FOUND and none.reason == "MODEL_NOT_FOUND"
-        assert none.text.startswith(f"model '{SCALE}' is installed but has no trained version; train one with ")
+        assert none.text.startswith(f"model '{SCALE}' is installed but has no trained version; write its folder ")
         with pytest.raises(grpc.RpcError) as caught:
             served.load()
         assert failed(caught.value).code is grpc.StatusCode.NOT_FOUND

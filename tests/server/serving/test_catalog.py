@@ -146,6 +146,9 @@ def test_an_untrained_model_says_how_it_is_served(has_folders: bool, way_out: st
     text = "model 'shop.tiny' is installed but has no trained version; train one with `mercato train shop.tiny` and"
     with pytest.raises(NotFound, match=f"^{text} {way_out}$"):
         catalog.resolve(NAME)
+    catalog.untrained[:] = [Untrained(PLUGIN, NAME, trains=False)]
+    with pytest.raises(NotFound, match=f"version; write its folder with mercato_plugin.publish_folder and {way_out}$"):
+        catalog.resolve(NAME)
 
 
 def test_a_label_of_a_version_that_is_not_there_is_not_found(catalog: Catalog) -> None:
@@ -199,7 +202,11 @@ def test_a_label_of_an_unknown_model_or_version_is_not_found(catalog: Catalog) -
         with pytest.raises(NotFound, match="there is no model 'shop.tiny'"):
             catalog.set_label(NAME, "stable", number)
     add(catalog, 1)
-    with pytest.raises(NotFound, match="has no version 9; it has 1"):
+    with pytest.raises(NotFound, match="has no version 9; it has 1$"):
+        catalog.set_label(NAME, "stable", 9)
+    add(catalog, 2, accuracy=0.9)
+    load = "where there is a folder of it, `mercato admin load shop.tiny --version 9` loads it"
+    with pytest.raises(NotFound, match=f"has no version 9; it has 1, 2; {load}$"):
         catalog.set_label(NAME, "stable", 9)
 
 

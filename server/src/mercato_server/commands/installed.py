@@ -29,8 +29,9 @@ def chosen(found: Discovery, names: Sequence[str]) -> list[OfferedModel]:
 
 
 def _missing(found: Discovery, name: str) -> str:
-    if any(untrained.model == name for untrained in found.untrained):
-        return f"model {name!r} is untrained; train it with: mercato train {name} --data ..."
+    for untrained in found.untrained:
+        if untrained.model == name:
+            return f"model {name!r} is untrained; {untrained.way_out}"
     own = [refusal for refusal in found.refused if refusal.model == name]
     if own:
         return f"model {name!r} cannot be used: {own[0].code}: {own[0].reason}"

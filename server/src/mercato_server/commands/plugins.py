@@ -38,7 +38,10 @@ def _rows(discovery: Discovery) -> list[Row]:
         row = loaded.setdefault(_named(offered.plugin), _loaded(offered.plugin))
         row["models"].setdefault(offered.spec.name, []).append(offered.spec.version)
     for untrained in discovery.untrained:
-        loaded.setdefault(_named(untrained.plugin), _loaded(untrained.plugin))["untrained"].append(untrained.model)
+        row = loaded.setdefault(_named(untrained.plugin), _loaded(untrained.plugin))
+        row["untrained"].append(untrained.model)
+        told = f"{untrained.model}: untrained; {untrained.way_out}"
+        row["reason"] = "\n".join(filter(None, (row["reason"], told)))
     rows = [{**row, "models": list(row["models"]), "versions": row["models"]} for row in loaded.values()]
     return [*rows, *map(_refused, discovery.refused)]
 
@@ -62,6 +65,5 @@ def _refused(refusal: Refusal) -> Row:
 
 def _cells(row: Row) -> tuple[str, ...]:
     models = [f"{model} {', '.join(map(str, numbers))}".strip() for model, numbers in row["versions"].items()]
-    untrained = [f"{model}: untrained; mercato train {model} --data ..." for model in row["untrained"]]
-    reasons = [f"{row['code']}: {row['reason']}"] if row["code"] else untrained
-    return row["plugin"], row["version"], row["state"], ", ".join([*models, *row["untrained"]]), "\n".join(reasons)
+    reason = f"{row['code']}: {row['reason']}" if row["code"] else row["reason"]
+    return row["plugin"], row["version"], row["state"], ", ".join([*models, *row["untrained"]]), reason

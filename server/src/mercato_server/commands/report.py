@@ -3,6 +3,7 @@
 import json
 from typing import TextIO
 
+from mercato_client.cli.tables import fallback, no_gpu
 from mercato_server.app import App
 from mercato_server.commands import tables
 from mercato_server.config import Settings
@@ -43,12 +44,15 @@ class TextReport:
         """Every model is available or failed."""
         versions = self._app.catalog.versions()
         columns = ("model", "version", "state", "provider", "certificate", "reason")
-        tables.show(columns, map(_cells, versions), out=self._out)
+        why = fallback(version.status.reason for version in versions if version.engine is not None)
+        tables.show(columns, [_cells(version, why) for version in versions], out=self._out)
+        if why:
+            self._say(no_gpu(why))
         for refusal in self._app.catalog.refused:
             what = f", {refusal.what}" if refusal.model else ""
             self._say(f"refused {refusal.plugin.distribution}{what}: {refusal.code}: {refusal.reason}")
         for untrained in self._app.catalog.untrained:
-            self._say(f"untrained: {untrained.model}; mercato train {untrained.model} --data ...")
+            self._say(f"untrained: {untrained.model}; {untrained.way_out}")
         available = [version for version in versions if version.engine is not None]
         if available:
             address = f"{self._host}:{self._app.port}"
@@ -93,11 +97,13 @@ def _refused(refusal: Refusal) -> dict[str, object]:
     return {"plugin": refusal.plugin.distribution, **alone, "code": refusal.code, "reason": refusal.reason}
 
 
-def _cells(version: Version) -> tuple[str, ...]:
+def _cells(version: Version, told: str) -> tuple[str, ...]:
+    """One row; a reason that is `told` for all of them is left out."""
     certificate = version.certificate.kind if version.certificate else "-"
     provider = ", ".join(version.providers) or "-"
     status = version.status
-    return version.name, str(version.number), status.state.value, provider, certificate, status.reason
+    reason = "" if status.reason == told else status.reason
+    return version.name, str(version.number), status.state.value, provider, certificate, reason
 
 
 def _example(version: Version) -> str:

@@ -95,12 +95,21 @@ class Refusal:
         return f"model {self.model!r}{version}" if self.model else ""
 
 
+BY_HAND = "write its folder with mercato_plugin.publish_folder"
+
+
 @dataclass(frozen=True)
 class Untrained:
-    """A model that is installed and has no model folder to be built from."""
+    """A model that is installed and has no model folder to be built from; `trains` where it defines `train`."""
 
     plugin: PluginInfo
     model: str
+    trains: bool = True
+
+    @property
+    def way_out(self) -> str:
+        """How it gets a folder."""
+        return f"mercato train {self.model} --data ..." if self.trains else f"{BY_HAND}; it defines no train"
 
 
 @dataclass(frozen=True)

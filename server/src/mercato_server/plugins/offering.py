@@ -47,8 +47,14 @@ class Offering:
             elif own is not None:
                 found.models.append(OfferedModel(self.info, self.model, own, settings, self.given))
             else:
-                found.untrained.append(Untrained(self.info, name))
+                found.untrained.append(Untrained(self.info, name, self._trains))
         return name
+
+    @property
+    def _trains(self) -> bool:
+        """Whether `mercato train` can train it: `train` is an import string, or defined."""
+        train: Any = self.model.train
+        return isinstance(train, str) or type(self.model).train is not Model.train
 
     def _check(self) -> None:
         kind, name = type(self.model), self.model.name

@@ -13,7 +13,7 @@ def told(offers: Offers) -> dict[str, Any]:
     return {
         "offers": [{"spec": freeze(o.spec), "key": o.key, "trained": _trained(o.trained)} for o in offers.models],
         "refused": [[r.code, r.reason, r.model, r.version] for r in offers.refused],
-        "untrained": [untrained.model for untrained in offers.untrained],
+        "untrained": [[untrained.model, untrained.trains] for untrained in offers.untrained],
         "source": offers.source,
     }
 
@@ -23,7 +23,7 @@ def heard(facts: Mapping[str, Any], plugin: PluginInfo, given: Mapping[str, Any]
     return Offers(
         [Offer(plugin, thaw(o["spec"]), str(o["key"]), given, _heard_trained(o["trained"])) for o in facts["offers"]],
         [Refusal(plugin, str(code), str(why), str(model), int(n)) for code, why, model, n in facts["refused"]],
-        [Untrained(plugin, str(model)) for model in facts["untrained"]],
+        [Untrained(plugin, str(model), bool(trains)) for model, trains in facts["untrained"]],
         str(facts["source"]),
     )
 

@@ -9,7 +9,7 @@ from mercato_plugin.frozen import schema_fingerprint
 from mercato_server.contract.certificate import Certificate
 from mercato_server.contract.gates import Gate, not_passed
 from mercato_server.contract.labels import EXPECTED, is_label
-from mercato_server.contract.plugin import Offers, PluginInfo, Refusal, Untrained
+from mercato_server.contract.plugin import BY_HAND, Offers, PluginInfo, Refusal, Untrained
 from mercato_server.contract.state import STARTING, State, Status
 from mercato_server.contract.words import shown as shown
 from mercato_server.errors import (
@@ -147,7 +147,9 @@ class Catalog:
             is_stable = "stable" in self.labels.get(name, {})
             return self._labelled(name, "stable") if is_stable else self._newest(name, versions)
         if number not in versions:
-            raise NotFound(f"model {name!r} has no version {number}; it has {_numbers(versions)}", model=name)
+            load = f"; where there is a folder of it, `mercato admin load {name} --version {number}` loads it"
+            way_out = load if self.has_folders and any(v.metrics for v in versions.values()) else ""
+            raise NotFound(f"model {name!r} has no version {number}; it has {_numbers(versions)}{way_out}", model=name)
         return versions[number]
 
     def resolve(self, name: str, number: int | None = None, label: str | None = None) -> Version:
@@ -186,7 +188,8 @@ class Catalog:
         for untrained in self.untrained:
             if untrained.model == name:
                 serve = _load(untrained.plugin) if self.has_folders else "start the server with --models-dir"
-                way_out = f"train one with `mercato train {name}` and {serve}"
+                made = f"train one with `mercato train {name}`" if untrained.trains else BY_HAND
+                way_out = f"{made} and {serve}"
                 return NotFound(f"model {name!r} is installed but has no trained version; {way_out}", model=name)
         return NotFound(f"there is no model {shown(name)}; there are {_names(self.models)}", model=name)
 

@@ -11,11 +11,18 @@ from rich.text import Text
 from mercato_client.prediction import Prediction, Receipt
 from mercato_client.schema import Axis, Catalog, Certificate, Field, Model, ModelVersion, Parameter, Signature, TopK
 
+FALLBACK = "auto fell back to cpu: "
+"""How a server that found no GPU begins the reason of a version that serves all the same."""
+
 
 def show_catalog(catalog: Catalog) -> None:
     """All models with state and reason, and the refused plugins."""
-    rows = [_listed(model, version) for model in catalog.models for version in model.versions]
+    versions = [version for model in catalog.models for version in model.versions]
+    why = fallback(version.reason for version in versions if version.state == "AVAILABLE")
+    rows = [_listed(model, version, why) for model in catalog.models for version in model.versions]
     _show("Models", ("model", "version", "state", "provider", "certificate", "reason"), rows)
+    if why:
+        print(no_gpu(why))
     if catalog.refused_plugins:
         refused = [(r.plugin.distribution, r.entry_point, r.code, r.reason) for r in catalog.refused_plugins]
         _show("Refused plugins", ("plugin", "entry point", "code", "reason"), refused)
@@ -38,6 +45,17 @@ def show_answer(answer: Prediction) -> None:
     _show(f"{answer.model.name} version {answer.model.version}", ("output", "type", "shape", "values"), rows)
     if answer.receipt:
         _show("Receipt", ("", ""), _receipt(answer.receipt))
+
+
+def fallback(reasons: Iterable[str]) -> str:
+    """The reason of all of them, where each is that of a server without a GPU; it is told once then, by `no_gpu`."""
+    found = set(reasons)
+    return found.pop() if len(found) == 1 and all(reason.startswith(FALLBACK) for reason in found) else ""
+
+
+def no_gpu(reason: str) -> str:
+    """What a fallback's reason says, on a line of its own."""
+    return f"no GPU in use: {reason.removeprefix(FALLBACK)}"
 
 
 def shape(axes: Iterable[Axis]) -> str:
@@ -72,11 +90,13 @@ def _show(title: str, columns: Iterable[str], rows: Iterable[tuple[str, ...]]) -
     console.print(table)
 
 
-def _listed(model: Model, version: ModelVersion) -> tuple[str, ...]:
+def _listed(model: Model, version: ModelVersion, told: str) -> tuple[str, ...]:
+    """One row; a reason that is `told` for all of them is left out."""
     labels = [label for label, number in model.labels.items() if number == version.version]
     shown = f"{version.version} ({', '.join(labels)})" if labels else str(version.version)
     provider = version.providers[0] if version.providers else ""
-    return model.name, shown, version.state, provider, certificate_text(version.certificate), version.reason
+    reason = "" if version.reason == told else version.reason
+    return model.name, shown, version.state, provider, certificate_text(version.certificate), reason
 
 
 def _about(model: Model) -> list[tuple[str, str]]:
