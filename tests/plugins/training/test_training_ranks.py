@@ -22,6 +22,14 @@ BOUND = 60.0
 
 
 @pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """A run that was started in the background ignores SIGINT, and so would all that it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where the processes meet; nothing may be left there."""
     (tmp_path / "meetings").mkdir()
