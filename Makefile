@@ -33,11 +33,9 @@ serve: .venv/.ready ## serve both models until interrupted, and print how to cal
 	@$(BIN)/mercato serve
 
 # Two at a time, as the machine they must pass on has two cores; a file's tests share its servers, so they stay together.
-# torch's own threads would take the cores from each other. What measures time has the machine to itself, afterwards.
-ALONE := tests/bench tests/server/faults tests/server/scheduling
+# torch's own threads would take the cores from each other.
 test: .venv/.ready $(NODE_READY) ## run all tests
-	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ALONE:%=--ignore=%)
-	@$(BIN)/pytest $(ALONE)
+	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: .venv/.ready .venv-gen/.ready ## lint, format, types, import rules, stale generated code
 	$(BIN)/ruff check .
