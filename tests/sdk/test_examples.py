@@ -18,6 +18,7 @@ SCALARS = (
     | st.integers(-(2**63), 2**64 - 1)
     | st.floats()
     | st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+    | st.binary(max_size=8)
 )
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3), max_leaves=6)
 FIELDS = st.dictionaries(st.sampled_from(["text", "x", "a.b"]), VALUES, max_size=2)
@@ -74,7 +75,7 @@ def deep(levels: int) -> Any:
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
-        ([b"jpeg"], "bytes"),
+        ([bytearray(b"jpeg")], "bytearray"),
         ([{"a": 1}], "dict"),
         (1j, "complex"),
         (deep(9), "lists more than 8 deep"),
@@ -119,7 +120,10 @@ def test_what_is_no_file_of_examples_is_refused(content: bytes, message: str, tm
     assert str(tmp_path) not in str(refused.value)
 
 
-@pytest.mark.parametrize("value", ['{"a": 1}', '[{"a": 1}]'])
+@pytest.mark.parametrize(
+    "value",
+    ['{"a": 1}', '[{"a": 1}]', '{"base64": 1}', '{"base64": "AA==", "a": 1}', '{"base64": "A"}', '{"base64": "é"}'],
+)
 def test_values_that_nothing_writes_are_refused(value: str, tmp_path: Path) -> None:
     item = json.dumps({"inputs": {"x": 0}, "parameters": {}, "outputs": None}).replace("0", value)
     (tmp_path / "examples.json").write_text(f'{{"format": 1, "examples": [{item}]}}')
