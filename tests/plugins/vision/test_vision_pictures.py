@@ -94,7 +94,8 @@ def test_the_middle_square_is_scaled(width: int, height: int) -> None:
     image.paste(BLUE, ((width - side) // 2, (height - side) // 2, (width + side) // 2, (height + side) // 2))
     pixels = decode(stored(image), SIDE)
     assert pixels.shape == (SIDE, SIDE, 3)
-    assert np.abs(pixels[SIDE // 2, SIDE // 2].astype(int) - BLUE).max() <= 1
+    # A square of one pixel is blurred by those beside it.
+    assert np.abs(pixels[SIDE // 2, SIDE // 2].astype(int) - BLUE).max() <= 3
 
 
 def test_a_large_jpeg_is_decoded_small() -> None:
