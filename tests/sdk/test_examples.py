@@ -63,6 +63,14 @@ def test_another_format_is_refused(file: Path, number: Any) -> None:
         read_examples(file)
 
 
+def test_rows_of_several_texts_come_back_as_lists(file: Path) -> None:
+    rows = [["红", "p1"], [], [""]]
+    ragged = np.empty(3, object)
+    ragged[:] = [np.array(row, object) for row in rows]
+    write_examples(file, [Example({"lists": rows, "arrays": ragged})])
+    assert read_examples(file)[0].inputs == {"lists": rows, "arrays": rows}
+
+
 def test_absent_outputs_stay_absent(file: Path) -> None:
     write_examples(file, [Example({}), Example({}, outputs={})])
     assert [example.outputs for example in read_examples(file)] == [None, {}]
