@@ -13,7 +13,7 @@ FUZZ ?=
 
 BIN := .venv/bin
 PIP := -m pip --disable-pip-version-check --quiet install
-EDITABLE := protos plugins/sdk clients/python[cli] server[export] plugins/training plugins/shop plugins/pricing[build] plugins/semantic[build] plugins/reviews[build] plugins/vision[build]
+EDITABLE := protos plugins/sdk clients/python[cli] server[export] plugins/training plugins/shop plugins/pricing[build] plugins/semantic[build] plugins/reviews[build] plugins/vision[build] plugins/recommender[build]
 DISTRIBUTIONS := $(foreach item,$(EDITABLE),$(firstword $(subst [, ,$(item))))
 PYPROJECTS := pyproject.toml $(DISTRIBUTIONS:%=%/pyproject.toml)
 # The tests call the server from Node too, where there is npm.
