@@ -19,7 +19,7 @@ PYPROJECTS := pyproject.toml $(DISTRIBUTIONS:%=%/pyproject.toml)
 # The tests call the server from Node too, where there is npm.
 NODE := tests/interop/node
 NODE_READY := $(if $(shell command -v npm 2>/dev/null),$(NODE)/node_modules/.ready)
-BENCHMARKS := overhead isolation swap stream client start encoder overload lengths priority depth
+BENCHMARKS := overhead isolation swap stream client start encoder overload lengths priority depth recommender
 
 .PHONY: notice help demo serve test check fix fuzz gen bench dist docs clean $(BENCHMARKS:%=bench-%)
 
@@ -79,6 +79,8 @@ bench-lengths: ## padding and texts per second with mixed lengths beside plain p
 bench-priority: ## an urgent caller's p99 beside a flood, with and without priorities
 
 bench-depth: ## CPU per request of the queue at depths 10, 1 000 and 10 000
+
+bench-recommender: ## top 10 of 100 000 items beside 2 000, and beside numpy in process
 
 $(BENCHMARKS:%=bench-%): bench-%: .venv/.ready
 	@$(BIN)/python -m bench.$*

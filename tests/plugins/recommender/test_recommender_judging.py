@@ -1,5 +1,8 @@
 """Recall and NDCG: equal to scikit-learn's where it has them, and what counts as wanted."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from sklearn.metrics import ndcg_score
@@ -52,3 +55,10 @@ def test_only_new_items_of_users_with_a_history_are_asked_for() -> None:
 def test_nobody_to_ask_about_is_an_error() -> None:
     with pytest.raises(TrainingError, match="nobody with a history met a new item"):
         judged([], [], "abc")
+
+
+def test_import_brings_no_build_tool() -> None:
+    code = "import sys, mercato_recommender; print(*{name.split('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "mercato_recommender" in done.stdout.split()
+    assert not {"torch", "safetensors", "sklearn", "scipy", "onnx", "mercato_training"} & set(done.stdout.split())

@@ -12,6 +12,9 @@ from mercato_semantic.folder import read_config
 from mercato_training import Column, Data, TableSchema, TrainContext, TrainingError
 
 ITEM, NAME = "product_id", "name"
+LENGTH = 3.0
+"""Mean length of the features: the fit takes large steps along them, and few along each item's own vector."""
+
 SCHEMA = TableSchema("products", {ITEM: Column("id"), NAME: Column("text", max_bytes=2048)})
 
 
@@ -35,8 +38,15 @@ def described(
     if rows:
         vectors = _vectors([names[ids[place]] for place in rows], encoder or packaged_folder(), ctx)
         features = torch.zeros(len(ids), vectors.shape[1])
-        features[rows] = vectors
+        features[rows] = _spread(vectors)
     return ids, features
+
+
+def _spread(vectors: torch.Tensor) -> torch.Tensor:
+    """Around 0, with rows of length LENGTH on average: names of one shop have much in common, which tells nothing."""
+    centred = vectors - vectors.mean(dim=0)
+    mean_length: torch.Tensor = torch.linalg.vector_norm(centred, dim=1).mean()
+    return centred * (LENGTH / mean_length.clamp(min=1e-12))
 
 
 def _vectors(texts: Sequence[str], folder: Path, ctx: TrainContext) -> torch.Tensor:

@@ -10,8 +10,8 @@ from torch import nn
 from mercato_recommender.interactions import Indices
 from mercato_recommender.tower_network import UserTower, unit
 
-SPREAD = 0.1
-"""Standard deviation of the vectors that the fit starts from."""
+SPREAD, DESCRIBED_SPREAD = 0.1, 0.02
+"""Standard deviation of the vectors that the fit starts from, without a description of items and with one."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class ItemTower(nn.Module):
     def __init__(self, items: int, size: int, features: torch.Tensor, hidden: float) -> None:
         super().__init__()
         self.own = nn.Embedding(items, size)
-        nn.init.normal_(self.own.weight, std=SPREAD)
+        nn.init.normal_(self.own.weight, std=DESCRIBED_SPREAD if features.shape[1] else SPREAD)
         self.register_buffer("features", features, persistent=False)
         self.described = nn.Linear(features.shape[1], size) if features.shape[1] else None
         self.hidden = hidden if features.shape[1] else 0.0

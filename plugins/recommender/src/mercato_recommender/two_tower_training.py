@@ -46,7 +46,7 @@ class Options:
     decay: float = option(0.97, doc="what an item of the history counts beside the one after it", low=0.0, high=1.0)
     text: bool = option(False, doc="describe items by the names in the table products, read by a sentence encoder")
     encoder: Path | None = option(None, doc="folder of that encoder; the English MiniLM-L6 when not given")
-    hidden: float = option(0.3, doc="share of rows fitted by the description alone", low=0.0, high=1.0)
+    hidden: float = option(0.5, doc="share of rows fitted by the description alone", low=0.0, high=1.0)
     cold_share: float = option(0.0, doc="share of items left out of the fit, to judge by", low=0.0, high=0.9)
 
 
