@@ -61,7 +61,7 @@ def run(
     **given: str,
 ) -> Training:
     """A version of a model, trained for a few epochs."""
-    asked = Job(model, data, models, given=given, renames=renames or {}, device="cpu", hash_users=salt, epochs=6)
+    asked = Job(model, data, models, given=given, renames=renames or {}, device="cpu", hash_users=salt, epochs=4)
     trained = train(asked, Group(), Quiet())
     assert trained is not None
     return trained
