@@ -44,7 +44,7 @@ def test_digits_are_learned(trained: Trained) -> None:
 
 def test_the_served_model_scores_what_the_trained_one_did(client: Client, trained: Trained, digits: Path) -> None:
     context = EvaluateContext(trained.folder.files, 1, None)
-    found = evaluate(Job(MODEL, digits, Path()).read(), served(client, MODEL, 1).predict, context)
+    found = evaluate(Job(MODEL, digits, Path()).read(), served(client, MODEL, 1, Quiet()).predict, context)
     assert found.metrics == {name: trained.evaluation.metrics[name] for name in found.metrics}
 
 
