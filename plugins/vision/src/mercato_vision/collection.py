@@ -28,7 +28,7 @@ def read_collection(data: Data) -> Table:
     if _has_table(data.path):
         table = data.table(SCHEMA)
         folder = data.path.parent if data.path.is_file() else data.path
-        paths = [_inside(folder, name) for name in table[PATH].tolist()]
+        paths = [inside(folder, name) for name in table[PATH].tolist()]
     else:
         images = data.images()
         paths = list(images.paths)
@@ -82,16 +82,16 @@ def grouped(files: list[bytes], most_bytes: int) -> Iterator[list[bytes]]:
         yield group
 
 
-def _has_table(path: Path) -> bool:
-    return path.is_file() or any((path / f"{SCHEMA.name}{suffix}").is_file() for suffix in (".parquet", ".csv"))
-
-
-def _inside(folder: Path, name: str) -> Path:
+def inside(folder: Path, name: str) -> Path:
     """The file that a path of a table means. Raises DataError for one that leaves the table's folder."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
         raise DataError(f"{SCHEMA.name}: column {PATH!r} holds a path that is not below the folder of the table")
     return folder / path
+
+
+def _has_table(path: Path) -> bool:
+    return path.is_file() or any((path / f"{SCHEMA.name}{suffix}").is_file() for suffix in (".parquet", ".csv"))
 
 
 def _noted(data: Data, table: Table, paths: list[Path]) -> Table:
