@@ -166,6 +166,7 @@ def _towers(random: np.random.Generator, size: int) -> Tensors:
         "fitted": torch.ones(size, dtype=torch.bool),
         "evident": torch.ones(size, dtype=torch.bool),
         "decay": torch.tensor(0.97, dtype=torch.float64),
+        "lift": torch.tensor(0.0, dtype=torch.float64),
     }
 
 

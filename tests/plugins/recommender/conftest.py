@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.plugins.recommender.market import Served, run, serve, write_market
+from tests.plugins.recommender.market import Served, run, serve, write_market, write_vision
 
 from mercato_recommender import ItemsModel, TwoTowerModel
 from mercato_training import Trained
@@ -14,6 +14,11 @@ MODELS = {"recommender.items": ItemsModel, "recommender.two_tower": TwoTowerMode
 @pytest.fixture(scope="package")
 def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_market(tmp_path_factory.mktemp("market"))
+
+
+@pytest.fixture(scope="package")
+def vision(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_vision(tmp_path_factory.mktemp("vision"))
 
 
 @pytest.fixture(scope="package", params=MODELS)

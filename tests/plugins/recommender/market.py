@@ -1,14 +1,18 @@
 """A small market with planted tastes, and model folders of both models, exported and answered by a worker."""
 
 import csv
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save_file
 
-from mercato_plugin import Model, ModelFolder
+from mercato_plugin import Model, ModelFolder, publish_folder, staged_folder
 from mercato_recommender import RecommenderSettings
 from mercato_recommender.answering import batch_of
 from mercato_server.contract.artifact import Artifact
@@ -21,11 +25,17 @@ from mercato_server.runtime.worker import Worker
 from mercato_server.store import Store
 from mercato_training import Group, Job, Quiet, train
 from mercato_training import Trained as Training
+from mercato_vision.facts import Facts
+from mercato_vision.network import ResNet18
 
 INFO = PluginInfo("mercato-recommender", "1.0", "recommender", "mercato_recommender")
 KINDS, PER_KIND, USERS, VISITS = 6, 20, 150, 14
-NAMES = ("红色跑鞋", "深红水壶", "不锈钢 shoe", "运动", "red shoes", "red 壶")
-"""What the items of each kind are called, in the words of the tests' encoder."""
+NAMES = ("running shoes", "steel bottle", "desk lamp", "wool scarf", "coffee mug", "bicycle bell")
+COLOURS = ((210, 30, 30), (30, 190, 40), (40, 60, 220), (230, 210, 40), (20, 20, 20), (200, 60, 210))
+"""How the items of each kind look."""
+
+DAMAGED, WITHOUT = (0, 19), (1, 19)
+"""The item whose picture is none, and the item without one."""
 
 
 def item(kind: int, number: int) -> str:
@@ -33,7 +43,7 @@ def item(kind: int, number: int) -> str:
 
 
 def write_market(folder: Path) -> Path:
-    """Tables interactions.csv and products.csv: a user likes one kind of item, and the first items of each kind."""
+    """Tables interactions.csv and products.csv, and pictures: a user likes one kind of item, and the first of each."""
     random = np.random.default_rng(3)
     chance = 1.0 / (np.arange(PER_KIND) + 2)
     rows = []
@@ -46,9 +56,32 @@ def write_market(folder: Path) -> Path:
             rows.append((f"user {user}", name, event, f"2026-01-{day:02} {user // 60:02}:{user % 60:02}:00"))
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "interactions.csv", [("user_id", "product_id", "event", "time"), *rows])
-    names = [(item(kind, n), NAMES[kind]) for kind in range(KINDS) for n in range(PER_KIND)]
-    _write(folder / "products.csv", [("product_id", "name"), *names])
+    products = [(kind, n) for kind in range(KINDS) for n in range(PER_KIND)]
+    paths = {product: f"images/{item(*product)}.png" for product in products if product != WITHOUT}
+    names = [(item(*product), NAMES[product[0]], paths.get(product, "")) for product in products]
+    _write(folder / "products.csv", [("product_id", "name", "image"), *names])
+    _draw(folder, paths, random)
     return folder
+
+
+def _draw(folder: Path, paths: Mapping[tuple[int, int], str], random: np.random.Generator) -> None:
+    (folder / "images").mkdir(exist_ok=True)
+    for (kind, number), path in paths.items():
+        pixels = np.clip(COLOURS[kind] + random.normal(0.0, 20.0, (48, 48, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / path)
+        if (kind, number) == DAMAGED:
+            (folder / path).write_bytes(b"no picture")
+
+
+def write_vision(models: Path) -> Path:
+    """A model folder of vision.category whose weights are drawn: they tell colours apart without a fit."""
+    torch.manual_seed(4)
+    network = ResNet18(2, (16,) * 8)
+    with staged_folder(models, "vision.category") as staging:
+        facts = Facts(("a", "b"), 40, network.inner)
+        (staging / "files" / "category.json").write_text(json.dumps(facts.plain()), encoding="utf-8")
+        save_file(network.state_dict(), staging / "files" / "category.safetensors")
+        return publish_folder(staging, models, "vision.category", {}, {}).path
 
 
 def run(
@@ -60,8 +93,10 @@ def run(
     renames: Mapping[str, str] | None = None,
     **given: str,
 ) -> Training:
-    """A version of a model, trained for a few epochs."""
-    asked = Job(model, data, models, given=given, renames=renames or {}, device="cpu", hash_users=salt, epochs=4)
+    """A version of a model, trained for a few epochs: enough for most users of the market to get the kind they like."""
+    # An export in this process takes all cores; threads that wait for each other cost more than a fit of this size.
+    torch.set_num_threads(1)
+    asked = Job(model, data, models, given=given, renames=renames or {}, device="cpu", hash_users=salt, epochs=8)
     trained = train(asked, Group(), Quiet())
     assert trained is not None
     return trained

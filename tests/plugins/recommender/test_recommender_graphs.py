@@ -24,7 +24,7 @@ def towers(random: np.random.Generator) -> TwoTowerNetwork:
     torch.manual_seed(int(random.integers(1000)))
     user = UserTower(torch.from_numpy(random.random(ITEMS) < 0.8), 8, decay=DECAY, longest=9)
     evident = torch.from_numpy(random.random(ITEMS) < 0.7)
-    return TwoTowerNetwork(user, unit(torch.randn(ITEMS, 8)), evident, best=BEST)
+    return TwoTowerNetwork(user, unit(torch.randn(ITEMS, 8)), evident, lift=0.125, best=BEST)
 
 
 def request(random: np.random.Generator) -> Arrays:
@@ -47,14 +47,15 @@ def summed(network: ItemsNetwork, history: Any) -> Any:
 
 
 def near(network: TwoTowerNetwork, history: Any) -> Any:
-    """(1 + cosine) / 2 of the user and each item that counts; 0 where nothing is known."""
+    """(1 + cosine) / 2 of the user and each item that counts, new ones lifted; 0 where nothing is known."""
     counted = network.user.counted.numpy()[history]
     if not counted.any():
         return np.zeros(ITEMS)
     user = network.user(torch.from_numpy(history)[None]).detach().numpy()[0]
     vectors = network.vectors.double().numpy().T
-    cosine = np.round(user * 2048) @ vectors.T / 2048**2
-    return np.where(network.evident.numpy() > 0, (1 + cosine) / 2, 0.0)
+    is_new = network.user.counted.numpy()[:-1] == 0
+    cosine = np.round(user * 2048) @ vectors.T / 2048**2 + 0.125 * is_new
+    return np.where(network.evident.numpy() > 0, np.minimum(1.0, (1 + cosine) / 2), 0.0)
 
 
 def expected(evidence: Any, row: Arrays) -> tuple[list[int], list[float]]:

@@ -3,22 +3,32 @@
 import json
 import shutil
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from tests.plugins.recommender.conftest import MODELS
-from tests.plugins.recommender.market import Served, export, item, run, serve
+from tests.plugins.recommender.market import Served, export, item, run
 
 from mercato_plugin import FolderError, Model, ModelFolder, Secret
 from mercato_recommender import ItemsModel, RecommenderSettings
+from mercato_recommender.answering import batch_of
 from mercato_recommender.catalogue import read_catalogue
 from mercato_server.errors import ExportFailed
 from mercato_training.hashing import UserHash
 
 HISTORY = [item(2, 3), item(2, 5), item(2, 1)]
+
+
+@dataclass(frozen=True)
+class Loading:
+    """What a worker gives to `load`."""
+
+    files: Path
+    settings: RecommenderSettings
+    version: int | None = 1
 
 
 def catalogue(served: Served) -> tuple[str, ...]:
@@ -116,11 +126,17 @@ def test_hashed_users_are_found_with_the_salt_alone(market: Path, tmp_path: Path
     folder = run("recommender.items", market, tmp_path / "models", salt=tmp_path / "salt").folder
     assert UserHash(salt.encode())("user 4") in json.loads((folder.files / "users.json").read_text())
     assert "user 4" not in (folder.files / "users.json").read_text()
-    without = serve(ItemsModel(), folder, tmp_path / "store")
-    with_it = serve(ItemsModel(), folder, tmp_path / "store", RecommenderSettings(Secret(salt + "\n")))
-    popular = without.items(user_id=["nobody"])
-    assert without.items(user_id=["user 4"]) == with_it.items(user_id=["nobody"]) == popular
-    assert kinds(with_it.items(user_id=["user 4"])[0]).most_common(1)[0][0] == "4"
+    items = read_catalogue(folder.files / "catalogue.json", "recommender").items
+
+    def found(settings: RecommenderSettings) -> list[list[str]]:
+        model = ItemsModel()
+        model.load(Loading(folder.files, settings))
+        history = model.preprocess(batch_of({"user_id": ["user 4", "nobody"]}, 10))["history"]
+        return [[items[number] for number in row if number < len(items)] for row in history.tolist()]
+
+    assert found(RecommenderSettings()) == [[], []]
+    known, unknown = found(RecommenderSettings(Secret(salt + "\n")))
+    assert (kinds(known).most_common(1)[0][0], unknown) == ("4", [])
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ TOWER_KINDS: Kinds = {
     "fitted": (torch.bool, 1),
     "evident": (torch.bool, 1),
     "decay": (torch.float64, 0),
+    "lift": (torch.float64, 0),
 }
 
 
@@ -67,7 +68,7 @@ def two_towers(found: Tensors, catalogue: Catalogue) -> TwoTowerNetwork:
     learned = {name: found[name] for name in TOWER_KINDS if name.startswith(("up.", "down."))}
     state = {**user.state_dict(), **learned, "met.weight": found["met"]}
     user.load_state_dict(state)
-    return TwoTowerNetwork(user, found["vectors"], found["evident"], best=best_of(catalogue))
+    return TwoTowerNetwork(user, found["vectors"], found["evident"], lift=float(found["lift"]), best=best_of(catalogue))
 
 
 def best_of(catalogue: Catalogue) -> int:

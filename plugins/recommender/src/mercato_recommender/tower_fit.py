@@ -1,6 +1,6 @@
 """Fitting the two towers: rows of a history and the item met next, in-batch softmax, and the items' vectors."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,11 @@ from mercato_recommender.tower_network import UserTower, unit
 
 SPREAD, DESCRIBED_SPREAD = 0.1, 0.02
 """Standard deviation of the vectors that the fit starts from, without a description of items and with one."""
+
+DEPTH = 20
+"""The nearest items that count, for stopping and for new items."""
+
+LIFTED_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -99,14 +104,41 @@ def log_shares(targets: torch.Tensor, items: int) -> torch.Tensor:
     return torch.log(counts / counts.sum())
 
 
-def recall(towers: Towers, stop: Samples, batch_rows: int, depth: int = 20) -> float:
-    """The share of rows whose target is among the `depth` nearest items that are not in the history."""
-    items = torch.arange(len(towers.item.own.weight), device=stop.target.device)
-    vectors = towers.item(items)
+def recall(towers: Towers, stop: Samples, batch_rows: int) -> float:
+    """The share of rows whose target is among the nearest items that are not in the history."""
+    vectors = towers.item(torch.arange(len(towers.item.own.weight), device=stop.target.device))
     hits = 0
-    for start in range(0, len(stop.target), batch_rows):
-        rows = slice(start, start + batch_rows)
-        near = nn.functional.pad(towers.embedded(stop.history[rows]) @ vectors.T, (0, 1))
-        best = near.scatter(1, stop.history[rows], -2.0)[:, :-1].topk(min(depth, len(items)), dim=1).indices
+    for rows, near in _nearness(towers, vectors, stop, batch_rows):
+        best = near.topk(min(DEPTH, len(vectors)), dim=1).indices
         hits += int((best == stop.target[rows, None]).sum())
     return hits / max(1, len(stop.target))
+
+
+def lift(towers: Towers, vectors: torch.Tensor, is_new: torch.Tensor, share: float, stop: Samples) -> float:
+    """What to add to the cosines of new items so that they take this share of the nearest items; at least 0.
+
+    An item that was fitted is nearer to the users it was fitted to than a description can bring it. `vectors` has
+    shape (items, size), `is_new`, bool, (items,).
+    """
+    depth = min(DEPTH, int((~is_new).sum()))
+    places = min(depth, int(is_new.sum()))
+    if not places or not len(stop.target):
+        return 0.0
+    gaps = []
+    for _, near in _nearness(towers, vectors, stop, LIFTED_ROWS):
+        fitted = near[:, ~is_new].topk(depth, dim=1).values
+        # The new item of rank n takes a place once it passes the fitted one of rank depth - 1 - n, counted from 0.
+        gaps.append(fitted.flip(1)[:, :places] - near[:, is_new].topk(places, dim=1).values)
+    ordered = torch.cat(gaps).flatten().sort().values
+    taken = round(share * depth * len(stop.target))
+    return max(0.0, float(ordered[min(taken, len(ordered) - 1)]))
+
+
+def _nearness(
+    towers: Towers, vectors: torch.Tensor, asked: Samples, batch_rows: int
+) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Some rows and their cosines, (rows, items); -2 for items of the history."""
+    for start in range(0, len(asked.target), batch_rows):
+        rows = slice(start, start + batch_rows)
+        near = nn.functional.pad(towers.embedded(asked.history[rows]) @ vectors.T, (0, 1))
+        yield rows, near.scatter(1, asked.history[rows], -2.0)[:, :-1]

@@ -44,16 +44,25 @@ class UserTower(nn.Module):
 
 
 class TwoTowerNetwork(nn.Module):
-    """A user tower in float64, and the items' unit vectors, (items, size); `evident`, bool, says which count."""
+    """A user tower in float64, and the items' unit vectors, (items, size); `evident`, bool, says which count.
+
+    `lift` is added to the cosines of items that were not fitted.
+    """
 
     vectors: torch.Tensor
     evident: torch.Tensor
+    shift: torch.Tensor
 
-    def __init__(self, user: UserTower, vectors: torch.Tensor, evident: torch.Tensor, *, best: int) -> None:
+    def __init__(
+        self, user: UserTower, vectors: torch.Tensor, evident: torch.Tensor, *, lift: float = 0.0, best: int
+    ) -> None:
         super().__init__()
         self.user = user.double()
         self.register_buffer("vectors", torch.round(vectors.double() * UNITS).float().T.contiguous())
         self.register_buffer("evident", evident.long())
+        is_new = 1 - user.counted[:-1].long()
+        # Cosines in units of 1 / UNITS ** 2, shifted so that all of them are above 0.
+        self.register_buffer("shift", 2 * UNITS**2 + round(lift * UNITS**2) * is_new)
         self.selection = Selection(len(vectors), best)
 
     def forward(
@@ -61,8 +70,7 @@ class TwoTowerNetwork(nn.Module):
     ) -> dict[str, torch.Tensor]:
         """Numbers of items, the latest of the history first; see Selection."""
         user = torch.round(self.user(history) * UNITS).to(self.vectors.dtype)
-        # Cosines in units of 1 / UNITS ** 2, shifted so that all of them are above 0.
-        nearness = torch.matmul(user, self.vectors).long() + 2 * UNITS**2
+        nearness = torch.matmul(user, self.vectors).long() + self.shift
         is_known = rows_of(self.user.counted, history).long().amax(dim=1, keepdim=True)
         items, strength = self.selection(nearness * self.evident * is_known, candidates, exclude, bounded)
         cosine = strength.double() / UNITS**2 - 2

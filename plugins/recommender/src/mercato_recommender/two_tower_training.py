@@ -10,7 +10,7 @@ from mercato_recommender import judging
 from mercato_recommender.answering import Answering, save
 from mercato_recommender.building import TOWERS, two_towers
 from mercato_recommender.catalogue import Catalogue
-from mercato_recommender.features import described
+from mercato_recommender.features import Sources, described
 from mercato_recommender.interactions import (
     ITEM,
     SCHEMA,
@@ -23,7 +23,7 @@ from mercato_recommender.interactions import (
     split,
 )
 from mercato_recommender.recommender import TwoTowerModel
-from mercato_recommender.tower_fit import SPREAD, ItemTower, Samples, Towers, log_shares, recall, samples
+from mercato_recommender.tower_fit import SPREAD, ItemTower, Samples, Towers, lift, log_shares, recall, samples
 from mercato_recommender.tower_network import UserTower
 from mercato_training import Data, Evaluation, TrainContext, option
 
@@ -46,18 +46,32 @@ class Options:
     decay: float = option(0.97, doc="what an item of the history counts beside the one after it", low=0.0, high=1.0)
     text: bool = option(False, doc="describe items by the names in the table products, read by a sentence encoder")
     encoder: Path | None = option(None, doc="folder of that encoder; the English MiniLM-L6 when not given")
-    hidden: float = option(0.5, doc="share of rows fitted by the description alone", low=0.0, high=1.0)
+    vision: Path | None = option(None, doc="describe items by their pictures: a model folder of vision.category")
+    hidden: float = option(0.2, doc="share of rows fitted by the description alone", low=0.0, high=1.0)
+    new_share: float = option(
+        0.1,
+        doc="share of the best 20 for described items that nobody met, or their share of the items",
+        low=0.0,
+        high=1.0,
+    )
     cold_share: float = option(0.0, doc="share of items left out of the fit, to judge by", low=0.0, high=0.9)
+
+    @property
+    def sources(self) -> Sources:
+        """What describes items."""
+        return Sources(self.text, self.encoder, self.vision)
 
 
 def train(data: Data, ctx: TrainContext) -> Evaluation:
     """Fit both towers to the first seven tenths, stop by the next, judge by the rest. Raises TrainingError."""
     options = ctx.options(Options)
     parts = split(data, data.table(SCHEMA), options.cold_share)
-    ids, features = described(by_popularity(parts.seen), data, options.text, options.encoder, ctx)
+    ids, features = described(by_popularity(parts.seen), data, options.sources, ctx)
     catalogue = Catalogue(tuple(ids), hashed=data.user_hash is not None)
-    towers, fitted = _fitted(parts, catalogue, features, options, ctx)
-    found = _tensors(towers, fitted, features, options)
+    fit, stop = _samples(parts, catalogue, ctx.seed)
+    fitted = _met(parts, catalogue)
+    towers = _fitted(fit, stop, fitted, features, options, ctx)
+    found = _tensors(towers, fitted, features, stop, options)
     ctx.save_tensors(TOWERS, found)
     save(catalogue, parts.whole, ctx)
     answering = Answering(TwoTowerModel(), two_towers(found, catalogue), catalogue)
@@ -69,14 +83,17 @@ def train(data: Data, ctx: TrainContext) -> Evaluation:
     return Evaluation({**found_all.metrics, **_cold(asked, answers, parts)}, found_all.rows)
 
 
-def _fitted(
-    parts: Split, catalogue: Catalogue, features: torch.Tensor, options: Options, ctx: TrainContext
-) -> tuple[Towers, torch.Tensor]:
-    """The towers, and which items had a row to be fitted to."""
-    fit, stop = (part.to(ctx.device) for part in _samples(parts, catalogue, ctx.seed))
-    seen = numbers(sorted(set(parts.fit[ITEM].tolist())), catalogue.items)
+def _met(parts: Split, catalogue: Catalogue) -> torch.Tensor:
+    """Which items have a row to be fitted to, bool (items,)."""
     fitted = torch.zeros(len(catalogue.items), dtype=torch.bool)
-    fitted[seen] = True
+    fitted[numbers(sorted(set(parts.fit[ITEM].tolist())), catalogue.items)] = True
+    return fitted
+
+
+def _fitted(
+    fit: Samples, stop: Samples, fitted: torch.Tensor, features: torch.Tensor, options: Options, ctx: TrainContext
+) -> Towers:
+    fit, stop = fit.to(ctx.device), stop.to(ctx.device)
     towers = _towers(fitted, features, log_shares(fit.target.cpu(), len(fitted)), options)
     ctx.fit(
         towers,
@@ -89,7 +106,7 @@ def _fitted(
         patience=2,
         weight_decay=options.weight_decay,
     )
-    return towers.cpu(), fitted
+    return towers.cpu()
 
 
 def _towers(fitted: torch.Tensor, features: torch.Tensor, shares: torch.Tensor, options: Options) -> Towers:
@@ -116,13 +133,17 @@ def _known(items: list[str], catalogue: Catalogue) -> np.ndarray[tuple[int, ...]
     return numbers(items, catalogue.items)
 
 
-def _tensors(towers: Towers, fitted: torch.Tensor, features: torch.Tensor, options: Options) -> dict[str, torch.Tensor]:
+def _tensors(
+    towers: Towers, fitted: torch.Tensor, features: torch.Tensor, stop: Samples, options: Options
+) -> dict[str, torch.Tensor]:
     """What the folder keeps: the user's tower, and the vector of every item."""
     towers.eval()
     with torch.no_grad():
         # An item that was never fitted has no vector of its own, only what its features say.
         towers.item.own.weight[~fitted] = 0.0
         vectors = towers.item(torch.arange(len(fitted)))
+        is_new = features.any(dim=1) & ~fitted
+        lifted = lift(towers, vectors, is_new, min(options.new_share, float(is_new.float().mean())), stop)
     layers = {name: value for name, value in towers.user.state_dict().items() if name.startswith(("up.", "down."))}
     return {
         **layers,
@@ -131,6 +152,7 @@ def _tensors(towers: Towers, fitted: torch.Tensor, features: torch.Tensor, optio
         "fitted": fitted,
         "evident": fitted | features.any(dim=1),
         "decay": torch.tensor(options.decay, dtype=torch.float64),
+        "lift": torch.tensor(lifted, dtype=torch.float64),
     }
 
 
