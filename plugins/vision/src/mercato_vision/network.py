@@ -67,11 +67,17 @@ class Trunk(nn.Module):
 
     def features(self, pixels: torch.Tensor) -> torch.Tensor:
         """(batch, height, width, 3), values 0 to 255 of any type, to (batch, 512)."""
+        return self.stages(pixels)[-1]
+
+    def stages(self, pixels: torch.Tensor) -> list[torch.Tensor]:
+        """What each of the four stages gives on the mean over the picture, (batch, 64) to (batch, 512)."""
         x = ((pixels.to(self.mean.dtype) - self.mean) / self.deviation).permute(0, 3, 1, 2)
         x = nn.functional.max_pool2d(torch.relu(self.bn1(self.conv1(x))), 3, 2, 1)
+        means = []
         for block in self.blocks:
             x = block(x)
-        return x.mean(dim=(2, 3))
+            means.append(x.mean(dim=(2, 3)))
+        return means[1::2]
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """As `features`."""
