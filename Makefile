@@ -13,15 +13,13 @@ FUZZ ?=
 
 BIN := .venv/bin
 PIP := -m pip --disable-pip-version-check --quiet install
-EDITABLE := protos plugins/sdk clients/python[cli] server[export] plugins/training plugins/shop plugins/pricing[build] plugins/semantic[build] plugins/reviews[build] plugins/vision[build] plugins/recommender[build]
-EDITABLE := protos plugins/sdk clients/python[cli] server[export] plugins/training plugins/shop plugins/pricing[build] plugins/semantic[build] plugins/reviews[build] plugins/vision[build] plugins/search[build]
+EDITABLE := protos plugins/sdk clients/python[cli] server[export] plugins/training plugins/shop plugins/pricing[build] plugins/semantic[build] plugins/reviews[build]
 DISTRIBUTIONS := $(foreach item,$(EDITABLE),$(firstword $(subst [, ,$(item))))
 PYPROJECTS := pyproject.toml $(DISTRIBUTIONS:%=%/pyproject.toml)
 # The tests call the server from Node too, where there is npm.
 NODE := tests/interop/node
 NODE_READY := $(if $(shell command -v npm 2>/dev/null),$(NODE)/node_modules/.ready)
-BENCHMARKS := overhead isolation swap stream client start encoder overload lengths priority depth recommender
-BENCHMARKS := overhead isolation swap stream client start encoder overload lengths priority depth search
+BENCHMARKS := overhead isolation swap stream client start encoder overload lengths priority depth
 
 .PHONY: notice help demo serve test check fix fuzz gen bench dist docs clean $(BENCHMARKS:%=bench-%)
 
@@ -81,9 +79,6 @@ bench-lengths: ## padding and texts per second with mixed lengths beside plain p
 bench-priority: ## an urgent caller's p99 beside a flood, with and without priorities
 
 bench-depth: ## CPU per request of the queue at depths 10, 1 000 and 10 000
-
-bench-recommender: ## top 10 of 100 000 items beside 2 000, and beside numpy in process
-bench-search: ## top 10 of 100 000 products by an index beside comparing all of them
 
 $(BENCHMARKS:%=bench-%): bench-%: .venv/.ready
 	@$(BIN)/python -m bench.$*

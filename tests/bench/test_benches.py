@@ -63,12 +63,6 @@ def test_an_urgent_caller_is_measured_beside_a_flood(store: Path, tmp_path: Path
     assert found["all"]["batch_ms"]
 
 
-def test_an_index_is_measured_beside_comparing_every_vector(tmp_path: Path) -> None:
-    found = figures("search", tmp_path, "--rounds", "1", "--calls", "32", "--products", "300")
-    assert [each["case"] for each in found] == ["1 in flight", "16 in flight"]
-    assert all(0.9 <= each["figures"]["recall"]["median"] <= 1 for each in found)
-
-
 def test_the_queue_is_measured_at_three_depths(tmp_path: Path) -> None:
     found = figures("depth", tmp_path, "--rounds", "1", "--batches", "20")
     assert [list(each["ns"]) for each in found] == [["10", "1000", "10000"]] * 2

@@ -129,10 +129,7 @@ def test_predict_types_parameters_by_the_signature(server: FakeServer) -> None:
         (("--input", '{"x": {"a": 1, "a": 2}}'), "--input: key 'a' is given twice"),
         (("--parameter", "k=1", "--parameter", "k=2"), "--parameter: 'k' is given twice"),
         (("--input", '{"x": 1}', "--timeout", "inf"), "timeout: got inf, expected a number of seconds"),
-        (
-            ("--text", "a"),
-            "--text: the model has 0 inputs of one text a row, expected one; use --input (its",
-        ),
+        (("--text", "a"), "--text: the model has 0 text inputs, expected one; use --input (its inputs: x)"),
         (("--parameter", "k"), "--parameter: got 'k', expected name=value"),
         ((), "inputs.x: missing; the input is required"),
     ],

@@ -169,36 +169,6 @@ def test_ragged_rows_may_be_arrays_with_further_axes() -> None:
     assert "expected a list of rows" in refused(field("float32", ragged=True), [1.0, 2.0])
 
 
-@given(st.lists(st.lists(st.sampled_from(["", "p1", "红"]), max_size=4), min_size=1, max_size=5))
-def test_rows_of_several_texts_travel_back_to_back(rows: list[list[str]]) -> None:
-    tensor = encode(field("string", kind="text", ragged=True), rows)
-    lengths = [len(row) for row in rows]
-    assert list(tensor.shape) == [len(rows), max(lengths)]
-    assert list(tensor.row_lengths) == (lengths if len(set(lengths)) > 1 else [])
-    assert [item.decode() for item in tensor.items] == [text for row in rows for text in row]
-
-
-def test_rows_of_several_texts_may_be_arrays_or_tuples() -> None:
-    rows = field("string", kind="text", ragged=True)
-    column = np.empty(2, object)
-    column[:] = [np.array(["p1", "p2"]), ("p3",)]
-    expected = encode(rows, [["p1", "p2"], ["p3"]])
-    assert encode(rows, column) == encode(rows, [np.array(["p1", "p2"], object), ["p3"]]) == expected
-    assert list(encode(rows, np.array([["p1", "p2"], ["p3", "p4"]])).shape) == [2, 2]
-
-
-@pytest.mark.parametrize("value", ["p1", ["p1", "p7"], [["p1"], "p7"], [], None, 3, np.array("p1"), np.array(["p1"])])
-def test_several_texts_a_row_need_rows(value: object) -> None:
-    assert "expected a list of rows" in refused(field("string", kind="text", ragged=True), value)
-
-
-def test_what_is_no_text_in_a_row_is_refused() -> None:
-    rows = field("string", kind="text", ragged=True)
-    assert refused(rows, [["p1"], ["p2", 3]]) == "inputs.x: got int, expected str"
-    assert refused(rows, [["p1"], [["p2"]]]) == "inputs.x: got list, expected str"
-    assert refused(rows, [["\ud800"]]) == "inputs.x: got a lone surrogate, expected Unicode text"
-
-
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1))
 def test_texts_come_back_as_objects_of_str(texts: list[str]) -> None:
     back = decode(encode(field("string", kind="text"), texts))

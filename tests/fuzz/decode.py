@@ -16,7 +16,6 @@ from mercato_server.rpc.defaults import fill_absent
 from mercato_server.rpc.parameters import decode_parameters
 from mercato_server.rpc.prediction import parse
 from mercato_server.rpc.status import to_status
-from mercato_server.rpc.weight import weigh
 from mercato_server.rpc.wire import FLAT, PREDICT, PREDICT_STREAM, check_field_count
 
 MAX_FIELDS = 65_536
@@ -66,7 +65,6 @@ def _read(data: bytes) -> Any:
     codec.check_wanted(message.outputs)
     values = decode_parameters(codec.spec, message.parameters)
     inputs, present = fill_absent(codec.spec, decoded)
-    weigh(codec.spec, decoded)
     assert inputs.keys() == codec.spec.inputs.keys()
     assert all(len(array) == decoded.rows for array in inputs.values())
     return message, decoded, values, inputs, present

@@ -63,16 +63,10 @@ def labels(draw: st.DrawFn, optional: bool = False) -> Label:
     return Label(tuple(draw(names)), ("batch", *draw(st.lists(sizes, max_size=1))), **draw(facts(optional)))
 
 
-def rows_of_texts(optional: bool) -> st.SearchStrategy[dict[str, Any]]:
-    """One text per row, or several: of an output as many as its axes say, of an input as many as a row has."""
-    several = axes.map(lambda axis: {"axes": ("batch", axis), "ragged": optional})
-    return st.just({}) | several
-
-
 def fields(optional: bool = False) -> st.SearchStrategy[Field]:
     texts = st.builds(
-        lambda limit, overflow, rows, common: Text(limit, overflow, **rows, **common),
-        st.integers(1, 10_000), st.sampled_from(["refuse", "truncate"]), rows_of_texts(optional), facts(optional),
+        lambda limit, overflow, common: Text(limit, overflow, **common),
+        st.integers(1, 10_000), st.sampled_from(["refuse", "truncate"]), facts(optional),
     )  # fmt: skip
     images = st.builds(
         lambda formats, common: Image(formats, **common),

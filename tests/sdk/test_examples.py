@@ -18,7 +18,6 @@ SCALARS = (
     | st.integers(-(2**63), 2**64 - 1)
     | st.floats()
     | st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
-    | st.binary(max_size=8)
 )
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3), max_leaves=6)
 FIELDS = st.dictionaries(st.sampled_from(["text", "x", "a.b"]), VALUES, max_size=2)
@@ -63,14 +62,6 @@ def test_another_format_is_refused(file: Path, number: Any) -> None:
         read_examples(file)
 
 
-def test_rows_of_several_texts_come_back_as_lists(file: Path) -> None:
-    rows = [["红", "p1"], [], [""]]
-    ragged = np.empty(3, object)
-    ragged[:] = [np.array(row, object) for row in rows]
-    write_examples(file, [Example({"lists": rows, "arrays": ragged})])
-    assert read_examples(file)[0].inputs == {"lists": rows, "arrays": rows}
-
-
 def test_absent_outputs_stay_absent(file: Path) -> None:
     write_examples(file, [Example({}), Example({}, outputs={})])
     assert [example.outputs for example in read_examples(file)] == [None, {}]
@@ -83,7 +74,7 @@ def deep(levels: int) -> Any:
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
-        ([bytearray(b"jpeg")], "bytearray"),
+        ([b"jpeg"], "bytes"),
         ([{"a": 1}], "dict"),
         (1j, "complex"),
         (deep(9), "lists more than 8 deep"),
@@ -128,10 +119,7 @@ def test_what_is_no_file_of_examples_is_refused(content: bytes, message: str, tm
     assert str(tmp_path) not in str(refused.value)
 
 
-@pytest.mark.parametrize(
-    "value",
-    ['{"a": 1}', '[{"a": 1}]', '{"base64": 1}', '{"base64": "AA==", "a": 1}', '{"base64": "A"}', '{"base64": "é"}'],
-)
+@pytest.mark.parametrize("value", ['{"a": 1}', '[{"a": 1}]'])
 def test_values_that_nothing_writes_are_refused(value: str, tmp_path: Path) -> None:
     item = json.dumps({"inputs": {"x": 0}, "parameters": {}, "outputs": None}).replace("0", value)
     (tmp_path / "examples.json").write_text(f'{{"format": 1, "examples": [{item}]}}')

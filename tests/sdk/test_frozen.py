@@ -35,7 +35,6 @@ SPEC = ModelSpec(
 )
 
 
-ITEMS = Text(axes=("batch", Axis("items", max=8)), ragged=True)
 TAGGED = replace(SPEC, outputs={"y": Text(axes=("batch", 2))})
 RANKED = replace(SPEC, outputs={"y": Y, "score": Tensor("float32")}, top_k=TopK("score", "k", "place"))
 
@@ -61,7 +60,6 @@ def test_what_was_frozen_comes_back(spec: ModelSpec) -> None:
         Tensor("int64", (Axis("length", max=8),), shared=True, ragged=True),
         Label(("red", "green"), (), shared=True),
         Text(optional=True, default=""),
-        ITEMS,
         Label(("red", "green"), optional=True, default="green"),
     ],
 )
@@ -119,7 +117,6 @@ SEEN = {
     "another default": replace(SPEC, parameters={**SPEC.parameters, "k": Int(4, low=1, high=9)}),
     "no parameters": replace(SPEC, parameters={}),
     "a ranking": RANKED,
-    "texts in rows": replace(SPEC, inputs={"x": X, "title": replace(ITEMS, optional=True)}),
     "a text more per row": replace(TAGGED, outputs={"y": Text(axes=("batch", 3))}),
 }
 PINNED = "1f5ccc5ecb4fb5a27229bf2643e9f25211a6926d2bea39427d061e4407044ab6"
@@ -143,10 +140,6 @@ def test_texts_with_axes_come_back_and_one_per_row_is_frozen_as_ever() -> None:
     assert schema_fingerprint(TAGGED) != schema_fingerprint(replace(SPEC, outputs={"y": Text()}))
     assert freeze(replace(SPEC, outputs={"y": Text(axes=("batch",))}))["outputs"]["y"] == {
         "$": "text", "max_bytes": 8192, "overflow": "refuse",
-    }  # fmt: skip
-    assert freeze(replace(SPEC, inputs={"x": X, "title": ITEMS}))["inputs"]["title"] == {
-        "$": "text", "max_bytes": 8192, "overflow": "refuse", "ragged": True,
-        "axes": ["batch", {"$": "axis", "name": "items", "max": 8}],
     }  # fmt: skip
 
 

@@ -24,7 +24,7 @@ def test_it_prints_the_files_with_rows_and_bytes(tmp_path: Path) -> None:
     assert {name.strip(): int(count) for name, count, _ in rows}["reviews.parquet"] == 100
     sizes = {name.strip(): int(size.replace(",", "")) for name, _, size in rows}
     assert sizes["sales.parquet"] == (tmp_path / "shop" / "sales.parquet").stat().st_size
-    assert len(rows) == 9
+    assert len(rows) == 7
 
 
 def test_json_is_the_card(tmp_path: Path) -> None:

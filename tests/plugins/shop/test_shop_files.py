@@ -20,7 +20,6 @@ IDS = {
     "reviews": "review_id",
     "messages": "message_id",
     "sales": "sale_id",
-    "queries": "query_id",
 }
 
 
@@ -212,7 +211,6 @@ def test_progress_is_told_step_by_step(tmp_path: Path) -> None:
 
     assert [step for step, done, total in told if done == total] == [
         *["products"], *["images"], "users", "interactions", "reviews", "messages", "sales",
-        "queries", "queries (pictures)",
     ]  # fmt: skip
 
 

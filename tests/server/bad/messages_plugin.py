@@ -85,7 +85,6 @@ class Kinds(Same):
             "color": Label(("red", "green"), optional=True),
             "note": Text(max_bytes=16, optional=True),
             "cut": Text(max_bytes=16, overflow="truncate", optional=True),
-            "items": Text(16, axes=("batch", Axis("items", max=16)), ragged=True, optional=True),
         },
         outputs={"y": PAIR, "taken": Tensor("int64")},
         parameters={

@@ -45,7 +45,7 @@ def found(site: Path) -> Discover:
     """What the host makes of the folder's plugins; the reference plugins stay out."""
 
     def run(settings: SettingsSource = lambda name: {}, policy: Policy = Policy()) -> Discovery:  # noqa: B008
-        reference = ("mercato-pricing", "mercato-recommender", "mercato-reviews", "mercato-semantic")
+        reference = ("mercato-pricing", "mercato-reviews", "mercato-semantic")
         return discover(Policy(policy.allow, (*policy.deny, *reference)), settings)
 
     return run

@@ -294,8 +294,7 @@ def in_a_fresh_process(site: Path, code: str) -> list[str]:
     discover = (
         "import sys\n"
         "from mercato_server.plugins.host import Policy, discover\n"
-        "denied = ('mercato-pricing', 'mercato-recommender', 'mercato-reviews', 'mercato-semantic')\n"
-        "found = discover(Policy(deny=denied), lambda name: {})\n"
+        "found = discover(Policy(deny=('mercato-pricing', 'mercato-reviews', 'mercato-semantic')), lambda name: {})\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", discover + code],

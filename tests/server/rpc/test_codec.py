@@ -2,7 +2,6 @@
 
 import base64
 import contextlib
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,7 +31,6 @@ from mercato_server.contract.fields import numpy_dtype
 from mercato_server.errors import InvalidRequest
 from mercato_server.rpc.codec import NAMES, WIRE, Decoded, SignatureCodec
 from mercato_server.rpc.defaults import fill_absent
-from mercato_server.rpc.weight import weigh
 
 steady = settings(derandomize=True, database=None, deadline=None, max_examples=60)
 
@@ -45,12 +43,11 @@ PNG = base64.b64decode(  # one grey pixel
 
 LONG = Axis("length", max=1_000_000)
 POLICY = BatchPolicy(max_rows=4, request_rows=8)
-ITEMS = Text(axes=("batch", Axis("items", max=4)), max_bytes=6, ragged=True)
 
 
 def codec(**fields: Field) -> SignatureCodec:
-    """An echo: every required input of its own batch axis is an output too, where an output may be like that."""
-    outputs = {n: f for n, f in fields.items() if not f.shared and not f.optional and f != ITEMS}
+    """An echo: every required input of its own batch axis is an output too."""
+    outputs = {n: f for n, f in fields.items() if not f.shared and not f.optional}
     outputs = outputs or {"y": Tensor("float32", ("batch", 1))}
     return SignatureCodec(ModelSpec(name="test.echo", inputs=fields, outputs=outputs, batch=POLICY))
 
@@ -199,83 +196,10 @@ def test_ragged_rows_are_padded_and_their_lengths_kept(inner: tuple[int, ...], l
 
 @pytest.mark.parametrize("lengths", [[3], [3, 3, 3], [2, 2], [4, 3], [-1, 3], [3, 2**62], [3, -(2**63)]])
 def test_row_lengths_that_do_not_fit_are_refused(lengths: list[int]) -> None:
-    ragged = codec(x=Tensor("int32", ("batch", Axis("length", max=6)), ragged=True), items=ITEMS)
-    numbers = tensor_pb2.Tensor(dtype=WIRE["int32"], shape=[2, 3], data=b"\0" * 20, row_lengths=lengths)
-    texts = tensor_pb2.Tensor(dtype=WIRE["string"], shape=[2, 3], items=[b"a"] * 5, row_lengths=lengths)
-    for name, tensor in (("x", numbers), ("items", texts)):
-        with pytest.raises(InvalidRequest, match=f"got {len(lengths)} row_lengths, expected 2"):
-            ragged.decode([tensor_pb2.NamedTensor(name=name, tensor=tensor)])
-
-
-def items(shape: list[int], sent: list[bytes], lengths: Sequence[int] = ()) -> list[tensor_pb2.NamedTensor]:
-    tensor = tensor_pb2.Tensor(dtype=WIRE["string"], shape=shape, items=sent, row_lengths=lengths)
-    return [tensor_pb2.NamedTensor(name="items", tensor=tensor)]
-
-
-@steady
-@given(st.lists(st.lists(st.sampled_from(["", "p1", "红", "two"]), max_size=4), min_size=1, max_size=8))
-def test_ragged_texts_are_padded_with_empty_ones_and_their_lengths_kept(rows: list[list[str]]) -> None:
-    lengths, width = [len(row) for row in rows], max(map(len, rows))
-    sent = [text.encode() for row in rows for text in row]
-    got = codec(items=ITEMS).decode(items([len(rows), width], sent, lengths))
-
-    assert got.lengths["items"].tolist() == lengths and got.lengths["items"].dtype == np.int64
-    assert got.arrays["items"].tolist() == [row + [""] * (max(width, 1) - len(row)) for row in rows]
-    assert weigh(codec(items=ITEMS).spec, got)[0] == sum(map(len, sent))
-
-
-def test_each_row_weighs_its_own_texts() -> None:
-    ragged = codec(items=ITEMS, x=Tensor("float32", ("batch", 2), optional=True))
-    got = ragged.decode(items([3, 3], [b"a", "红".encode(), b"", b"four"], [3, 0, 1]))
-    got.arrays["x"], got.rows = np.zeros((3, 2), np.float32), 3
-    total, each = weigh(ragged.spec, got)
-    assert each is not None and (total, each.tolist()) == (14, [4 + 2, 0 + 2, 4 + 2])
-
-
-def test_rows_of_a_ragged_input_may_all_be_empty() -> None:
-    """A customer without a history has a row without strings; it holds one cell of padding."""
-    ragged = codec(x=Tensor("int32", ("batch", Axis("length", max=6), 2), ragged=True, pad=-1), items=ITEMS)
-    numbers = tensor_pb2.Tensor(dtype=WIRE["int32"], shape=[2, 0, 2])
-    got = ragged.decode([tensor_pb2.NamedTensor(name="x", tensor=numbers), *items([2, 0], [], [0, 0])])
-    assert got.arrays["x"].tolist() == [[[-1, -1]]] * 2 and got.arrays["items"].tolist() == [[""]] * 2
-    assert {name: lengths.tolist() for name, lengths in got.lengths.items()} == {"x": [0, 0], "items": [0, 0]}
-
-
-@pytest.mark.parametrize(
-    ("sent", "why"),
-    [
-        (items([2, 5], [b"a"] * 6, [5, 1]), r"got shape \[2, 5\], expected \[batch \(1 to 8\), items \(0 to 4\)\]"),
-        (items([2], [b"a"] * 2), "got rank 1, expected 2"),
-        (items([2, 2], [b"a"] * 4, [2, 1]), "got 4 items and 0 bytes of data, expected 3 items"),
-        (items([2, 2], [b"a"] * 3), "got 3 items and 0 bytes of data, expected 4 items"),
-        (
-            items([3, 2], [b"a", b"a", b"seven b"], [2, 0, 1]),
-            "row 2, string 0, has 7 bytes of UTF-8, expected at most 6",
-        ),
-        (items([3, 2], [b"a", b"\xff", b"b"], [2, 0, 1]), "row 0, string 1, is not valid UTF-8"),
-        (items([3, 2], [b"a", b"b", b"\0"], [0, 1, 2]), "row 2, string 1, has a NUL character"),
-    ],
-)
-def test_ragged_texts_that_do_not_fit_are_refused_by_row_and_place(
-    sent: list[tensor_pb2.NamedTensor], why: str
-) -> None:
-    with pytest.raises(InvalidRequest, match=why):
-        codec(items=ITEMS).decode(sent)
-
-
-def test_rows_with_a_text_that_was_cut_are_counted() -> None:
-    ragged = codec(items=replace(ITEMS, overflow="truncate", optional=True))
-    got = ragged.decode(items([4, 2], [b"seven b", b"eight by", b"a", "红红红".encode()], [2, 0, 1, 1]))
-    assert got.arrays["items"].tolist() == [["seven ", "eight "], ["", ""], ["a", ""], ["红红", ""]]
-    assert got.truncations == {"items": 2}
-
-
-def test_a_few_texts_cannot_ask_for_much_padding() -> None:
-    wide = Text(axes=("batch", Axis("items", max=1_000_000)), ragged=True)
-    spec = ModelSpec(name="a.b", inputs={"items": wide}, outputs={"y": Tensor()}, batch=BatchPolicy(max_rows=64))
-    sent = items([64, 50_000], [b"a"] * 50_000, [50_000, *[0] * 63])
-    with pytest.raises(InvalidRequest, match="got 400000 bytes that padding .* would make 25600000, expected at most"):
-        SignatureCodec(spec).decode(sent)
+    ragged = codec(x=Tensor("int32", ("batch", Axis("length", max=6)), ragged=True))
+    tensor = tensor_pb2.Tensor(dtype=WIRE["int32"], shape=[2, 3], data=b"\0" * 20, row_lengths=lengths)
+    with pytest.raises(InvalidRequest, match="row_lengths, expected 2"):
+        ragged.decode([tensor_pb2.NamedTensor(name="x", tensor=tensor)])
 
 
 def test_shared_inputs_have_no_batch_axis_and_reach_every_row() -> None:
@@ -433,7 +357,6 @@ MIXED = codec(
     colour=Label(COLOURS, optional=True),
     photo=Image(formats=("png",), optional=True),
     history=replace(HISTORY, optional=True),
-    items=replace(ITEMS, optional=True),
 )
 TENSORS = st.builds(
     tensor_pb2.Tensor,
@@ -454,7 +377,6 @@ def test_any_tensors_are_decoded_to_the_signature_or_refused(tensors: list[tenso
     with contextlib.suppress(InvalidRequest):
         got = MIXED.decode(tensors)
         inputs, present = fill_absent(MIXED.spec, got)
-        weigh(MIXED.spec, got)
         for array in (*inputs.values(), *got.lengths.values()):
             assert len(array) == got.rows <= 8
         assert inputs.keys() == present.keys() == MIXED.inputs.keys()
@@ -489,7 +411,6 @@ def test_free_axes_are_those_that_joining_cannot_widen() -> None:
         history=HISTORY,
         clicks=Tensor("int8", (LONG, inner), shared=True, ragged=True),
         fixed=Tensor("int8", ("batch", 2)),
-        items=ITEMS,
     )
     assert mixed.free_inputs == [("x", 2), ("plain", 1), ("user", 0), ("clicks", 1)]
 

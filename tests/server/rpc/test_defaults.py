@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mercato_plugin import Axis, ModelSpec, Tensor, Text
+from mercato_plugin import Axis, ModelSpec, Tensor
 from mercato_server.rpc.codec import Decoded
 from mercato_server.rpc.defaults import fill_absent
 
@@ -12,7 +12,6 @@ SPEC = ModelSpec(
         "x": Tensor("float32", ("batch", 1)),
         "user": Tensor("float32", (2,), shared=True),
         "history": Tensor("int64", ("batch", Axis("length", max=9)), ragged=True, optional=True, pad=7),
-        "exclude": Text(axes=("batch", Axis("items", max=9)), ragged=True, optional=True),
     },
     outputs={"y": Tensor("float32", ("batch", 1))},
 )
@@ -28,7 +27,4 @@ def test_an_absent_ragged_input_has_rows_of_no_length() -> None:
     assert decoded.lengths["history"].tolist() == [0, 0, 0]
     assert len(inputs["history"]) == 3
     assert present["history"].tolist() == [False, False, False]
-    assert decoded.lengths["exclude"].tolist() == [0, 0, 0]
-    assert inputs["exclude"].tolist() == [[""]] * 3
-    assert present["exclude"].tolist() == [False, False, False]
     assert inputs["user"].tolist() == [[1.0, 2.0]] * 3

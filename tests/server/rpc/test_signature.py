@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from mercato.v1 import catalog_pb2
-from mercato_plugin import Axis, BatchPolicy, Int, ModelSpec, Tensor, Text, TopK
+from mercato_plugin import Axis, BatchPolicy, Int, ModelSpec, Tensor, TopK
 from mercato_server.rpc.codec import WIRE
 from mercato_server.rpc.signature import signature_message
 
@@ -43,14 +43,6 @@ def test_the_batch_axis_is_as_long_as_a_request(policy: BatchPolicy, rows: int) 
 
     assert message.inputs[0].axes[0] == catalog_pb2.Axis(name="batch", max=rows)
     assert [item.axes[0].max for item in message.outputs] == [rows, rows]
-
-
-def test_a_ragged_text_has_its_largest_length_and_the_limit_of_one_string() -> None:
-    items = Text(64, axes=("batch", Axis("items", max=200)), ragged=True)
-    field = signature_message(replace(SPEC, inputs={"items": items}), "f1").inputs[0]
-
-    assert (field.dtype, field.ragged, field.text.max_bytes) == (WIRE["string"], True, 64)
-    assert list(field.axes) == [catalog_pb2.Axis(name="batch", max=1024), catalog_pb2.Axis(name="items", max=200)]
 
 
 def test_a_shared_ragged_input_has_its_length_alone() -> None:

@@ -67,8 +67,7 @@ def same(got: Any, expected: Any) -> None:
 def test_a_batch_comes_out_as_it_went_in(inputs: Any, columns: Any, present: Any, deadline: float | None) -> None:
     values = {"k": 3, "scale": 0.5, "on": True, "word": "紅い\ud800"}
     columns = {f"column {name}": array for name, array in columns.items()}
-    inputs = {**inputs, "ids": np.ones((3, 2))}
-    batch = JoinedBatch(inputs, 7, {**values, **columns}, {"ids": np.arange(3)}, present, deadline)
+    batch = JoinedBatch(inputs, 7, {**values, **columns}, {"x": np.arange(3)}, present, deadline)
 
     got = unpack_batch(*written(pack_batch(batch)))
 
@@ -78,26 +77,6 @@ def test_a_batch_comes_out_as_it_went_in(inputs: Any, columns: Any, present: Any
     same({name: got.parameters[name] for name in columns}, columns)
     assert {name: got.parameters[name] for name in values} == values
     assert (got.rows, got.deadline) == (7, deadline)
-
-
-@given(st.lists(st.lists(st.text(st.characters(), max_size=3), max_size=4), min_size=1, max_size=5), st.integers(4, 6))
-def test_ragged_texts_come_out_as_they_went_in(rows: list[list[str]], width: int) -> None:
-    lengths = np.array([len(row) for row in rows])
-    padded = objects([text for row in rows for text in row + [""] * (width - len(row))], (len(rows), width))
-    batch = JoinedBatch({"x": np.ones((len(rows), 2)), "items": padded}, len(rows), {}, {"items": lengths})
-
-    got = unpack_batch(*written(pack_batch(batch)))
-
-    same(got.inputs, batch.inputs)
-    same(got.lengths, batch.lengths)
-
-
-def test_the_padding_of_ragged_texts_stays_behind() -> None:
-    lengths = np.array([1, 0, 2])
-    sizes = [
-        pack_batch(JoinedBatch({"t": objects(["a"] * 3 * n, (3, n))}, 3, {}, {"t": lengths})).end for n in (2, 900)
-    ]
-    assert sizes[1] - sizes[0] < 8
 
 
 @given(NAMED)

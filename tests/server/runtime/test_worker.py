@@ -15,7 +15,6 @@ from mercato_plugin import (
     Axis,
     Batch,
     BatchPolicy,
-    Example,
     Graphs,
     GraphSpec,
     Int,
@@ -23,7 +22,6 @@ from mercato_plugin import (
     Label,
     Model,
     ModelSpec,
-    SpecError,
     Tensor,
     Text,
     TopK,
@@ -33,7 +31,6 @@ from mercato_server.contract.fields import shared_row
 from mercato_server.contract.plugin import OfferedModel, PluginInfo
 from mercato_server.errors import InvalidRequest, LoadFailed, PluginFault, ProviderUnavailable
 from mercato_server.runtime import providers
-from mercato_server.runtime.examples import batch_of
 from mercato_server.runtime.worker import Worker
 from mercato_server.serving.batch import join
 from mercato_server.serving.request import Request
@@ -430,57 +427,6 @@ def test_ragged_rows_of_joined_requests_hold_their_pad_behind_the_end(tmp_path: 
             return {"x": batch.inputs["x"][:, :2]}
 
     assert loaded(tmp_path, Seeing, spec).run(join(requests)).outputs["y"].tolist() == [[2, 18], [4, 4], [6, 18]]
-
-
-ITEMS = Text(axes=("batch", Axis("items", max=4)), ragged=True)
-
-
-def test_examples_of_several_texts_a_row_warm_up_with_their_lengths(tmp_path: Path) -> None:
-    inputs = {"history": ITEMS, "exclude": replace(ITEMS, optional=True)}
-    spec = ModelSpec(name="shop.ragged", inputs=inputs, outputs={"y": X}, graph=GRAPH, batch=BatchPolicy(max_rows=4))
-    seen: list[tuple[Any, ...]] = []
-
-    class Seeing(Model):
-        def preprocess(self, batch: Batch) -> Any:
-            lengths = {name: found.tolist() for name, found in batch.lengths.items()}
-            seen.append((batch.inputs["history"].tolist(), lengths, batch.present["exclude"].tolist()))
-            return {"x": np.zeros((batch.rows, 2), np.float32)}
-
-    given: list[dict[str, Any]] = [{"history": [["p1"], [], ["红", "p2"]]}, {"history": [[]], "exclude": [["p9"]]}]
-    made = worker(tmp_path, Seeing, spec, examples=given)
-    made.load()
-    made.warm()
-    rows = [["p1", ""], ["", ""], ["红", "p2"]]
-    assert seen == [
-        (rows, {"history": [1, 0, 2], "exclude": [0] * 3}, [False] * 3),
-        ([[""]], {"history": [0], "exclude": [1]}, [True]),
-        ([*rows, rows[0]], {"history": [1, 0, 2, 1], "exclude": [0] * 4}, [False] * 4),
-    ]
-
-
-@pytest.mark.parametrize(("value", "rank"), [(["p1", "p2"], 0), ([["p1"], [["p2"]]], 2)])
-def test_an_example_of_several_texts_has_rows(value: Any, rank: int) -> None:
-    spec = ModelSpec(name="shop.ragged", inputs={"history": ITEMS}, outputs={"y": X}, graph=GRAPH)
-    with pytest.raises(SpecError, match=f"example input 'history' has rows of rank {rank}, expected 1"):
-        batch_of(spec, Example({"history": value}))
-
-
-def test_texts_of_joined_requests_hold_empty_ones_behind_the_end(tmp_path: Path) -> None:
-    spec = ModelSpec(name="shop.ragged", inputs={"history": ITEMS, "x": X}, outputs={"y": X}, graph=GRAPH)
-    x = np.ones((1, 2), np.float32)
-    requests = [
-        Request({"history": np.array([row], object), "x": x}, 1, 1.0, lengths={"history": np.array([length])})
-        for row, length in (([""], 0), (["a", "b", "c"], 3))
-    ]
-
-    class Seeing(Model):
-        def preprocess(self, batch: Batch) -> Any:
-            assert batch.inputs["history"].tolist() == [["", "", ""], ["a", "b", "c"]]
-            assert batch.lengths["history"].tolist() == [0, 3]
-            assert not batch.inputs["history"].flags.writeable
-            return {"x": batch.inputs["x"]}
-
-    assert len(loaded(tmp_path, Seeing, spec).run(join(requests)).outputs["y"]) == 2
 
 
 def test_requests_with_shared_values_of_different_length_share_a_batch(tmp_path: Path) -> None:

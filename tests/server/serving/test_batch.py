@@ -62,15 +62,6 @@ def test_ragged_rows_with_inner_axes_are_widened_along_the_first() -> None:
     assert joined.lengths["v"].tolist() == [2, 4, 1]
 
 
-def test_ragged_texts_are_widened_with_empty_ones() -> None:
-    narrow = Request({"t": np.array([["a"]], object)}, 1, 1.0, lengths={"t": np.array([0])})
-    wide = Request({"t": np.array([["b", "c"], ["d", ""]], object)}, 2, 1.0, lengths={"t": np.array([2, 1])})
-    joined = join([narrow, wide])
-
-    assert joined.inputs["t"].tolist() == [["a", ""], ["b", "c"], ["d", ""]]
-    assert joined.lengths["t"].tolist() == [0, 2, 1]
-
-
 def test_presence_masks_tell_the_real_rows() -> None:
     requests = [
         Request({"x": np.zeros((rows, 1))}, rows, 1.0, present={"x": np.full(rows, present)})

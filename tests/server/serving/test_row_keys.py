@@ -131,24 +131,6 @@ def test_items_of_a_row_are_told_apart() -> None:
     assert len(set(of(rows))) == 3
 
 
-def texts(*rows: Sequence[str], width: int = 3) -> list[bytes]:
-    """The keys of rows of several strings, padded to this width."""
-    padded = np.array([[*row, *[""] * (width - len(row))] for row in rows], object)
-    return of(padded, lengths={"i0": np.array([len(row) for row in rows], np.int64)})
-
-
-def test_ragged_texts_are_told_apart_whatever_their_padding() -> None:
-    rows = [["ab", "c"], ["a", "bc"], ["abc"], ["a", ""], ["a"], ["", "a"], [], [""], ["", ""], ["x" * 2000], ["a" * 9]]
-    assert len({texts(row)[0] for row in rows}) == len(rows)
-    assert texts(*rows) == texts(*rows, width=5) == [texts(row, width=2)[0] for row in rows]
-    assert texts(["".join(["a", "b"])]) == texts(["ab"])  # equal strings that are not the same object
-
-
-def test_absent_texts_and_none_are_told_apart() -> None:
-    none, lengths = np.array([[""]], object), {"i0": np.array([0])}
-    assert len({of(none, lengths=lengths, present={"i0": np.array([there])})[0] for there in (True, False)}) == 2
-
-
 def test_rows_that_share_an_input_have_the_keys_of_rows_that_repeat_it() -> None:
     x = np.arange(6.0).reshape(3, 2)
     shared, texts = np.array([7.0, 8.0]), np.array("near", object)

@@ -1,7 +1,7 @@
 """One input's value as an array or tensor of the type that the model's signature names."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,8 @@ def encode(field: Field, value: object, tensor: tensor_pb2.Tensor) -> None:
     """Fill `tensor` with the value. Raises InvalidInput naming the field, what was got and what to write.
 
     Plain Python values, columns and object arrays take the field's type where that loses nothing but
-    floating-point precision. Arrays must have it already. A single item counts as one row, unless rows differ in
-    length: then it takes a list of rows.
+    floating-point precision. Arrays must have it already. A single item counts as one row.
     """
-    if field.dtype == "string" and field.ragged and not field.shared:
-        return _encode_text_rows(field, value, tensor)
     if field.dtype == "string":
         return _encode_items(field, value, _text, tensor)
     if field.dtype == "bytes":
@@ -139,34 +136,10 @@ def _encode_rows(field: Field, rows: list[Any] | tuple[Any, ...], tensor: tensor
     arrays = [_numbers(field, _plain(field, row)) for row in rows]
     rests = {array.shape[1:] for array in arrays if array.ndim}
     if not arrays or len(rests) != 1 or not all(array.ndim for array in arrays):
-        raise _no_rows(field)
+        raise refusal(field, "expected a list of rows, each a list that differs from the others in length only")
+    lengths = [len(array) for array in arrays]
     encode_numbers(np.concatenate(arrays), field.dtype, tensor)
-    _set_lengths(tensor, arrays, rests.pop())
-
-
-def _encode_text_rows(field: Field, value: object, tensor: tensor_pb2.Tensor) -> None:
-    """Rows of strings, back to back."""
-    rows = [_listed(_plain(field, row)) for row in _listed(_plain(field, value)) or ()]
-    if not rows or any(row is None for row in rows):
-        raise _no_rows(field)
-    encode_items([_text(field, item) for row in rows for item in row], (), field.dtype, tensor)
-    _set_lengths(tensor, rows)
-
-
-def _listed(value: Any) -> Any:
-    """Arrays as lists; None for what is no list of any kind."""
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    return value if isinstance(value, list | tuple) else None
-
-
-def _no_rows(field: Field) -> InvalidInput:
-    return refusal(field, "expected a list of rows, each a list that differs from the others in length only")
-
-
-def _set_lengths(tensor: tensor_pb2.Tensor, rows: Sequence[Sized], rest: tuple[int, ...] = ()) -> None:
-    lengths = [len(row) for row in rows]
-    tensor.shape[:] = [len(rows), max(lengths), *rest]
+    tensor.shape[:] = [len(arrays), max(lengths), *rests.pop()]
     tensor.row_lengths[:] = lengths if len(set(lengths)) > 1 else []
 
 

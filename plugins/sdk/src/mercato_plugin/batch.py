@@ -34,9 +34,9 @@ class Batch:
 
     `inputs` maps each input of the signature to an array whose first axis is `rows`: numbers in their
     dtype, text as objects of `str`, images as objects of `bytes`, labels as int64 indices. Arrays are
-    read-only. `lengths` has the true row lengths of ragged inputs, behind which stands padding: the field's `pad`,
-    in text empty strings. `present` is a boolean row mask for optional ones. `parameters` holds plain values, or
-    arrays of shape (rows,) for `per_row` ones; the one that says how many ranked rows are answered is not among them.
+    read-only. `lengths` has the true row lengths of ragged inputs, `present` a boolean row mask for
+    optional ones. `parameters` holds plain values, or arrays of shape (rows,) for `per_row` ones; the one that says how
+    many ranked rows are answered is not among them.
     `remaining` is the time in seconds until the earliest deadline, None when there is none. `state` is
     the plugin's own: what preprocess leaves there, postprocess finds.
     """

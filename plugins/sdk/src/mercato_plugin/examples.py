@@ -1,13 +1,11 @@
 """Examples as a file: requests with the answers that training recorded, kept in the model folder for the certificate.
 
 The file is JSON, with NaN and infinities as Python writes them: a missing number is NaN in many requests. Numbers come
-back exactly as they were written; arrays come back as nested lists. Images, which are bytes, stand there as
-`{"base64": "..."}`.
+back exactly as they were written; arrays come back as nested lists.
 """
 
-import base64
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +23,13 @@ MAX_DEPTH = 8
 """Lists inside lists, at most."""
 
 _PARTS = ("inputs", "parameters", "outputs")
-_BYTES = "base64"
 
 
 def write_examples(path: Path, examples: Iterable[Example]) -> None:
     """Write the examples in place of the file.
 
-    Values are numbers, strings, bytes, None, numpy arrays and scalars, and lists of these. Raises FolderError for
-    another value, and for more than `MAX_BYTES`.
+    Values are numbers, strings, None, numpy arrays and scalars, and lists of these. Raises FolderError for another
+    value, and for more than `MAX_BYTES`.
     """
     plain = [_plain_example(example, f"{path.name}: example {place}") for place, example in enumerate(examples)]
     try:
@@ -55,23 +52,21 @@ def read_examples(path: Path) -> list[Example]:
 
 def _plain_example(example: Example, where: str) -> dict[str, Any]:
     parts = {part: getattr(example, part) for part in _PARTS}
-    return {
-        part: None if values is None else _fields(values, f"{where}: {part}", _plain) for part, values in parts.items()
-    }
+    return {part: None if values is None else _fields(values, f"{where}: {part}") for part, values in parts.items()}
 
 
 def _example(item: Any, where: str) -> Example:
     if not isinstance(item, dict) or set(item) != set(_PARTS):
         raise FolderError(f"{where} has not the parts {', '.join(_PARTS)}")
-    inputs, parameters = (_fields(item[part], f"{where}: {part}", _native) for part in ("inputs", "parameters"))
-    outputs = None if item["outputs"] is None else _fields(item["outputs"], f"{where}: outputs", _native)
+    inputs, parameters = (_fields(item[part], f"{where}: {part}") for part in ("inputs", "parameters"))
+    outputs = None if item["outputs"] is None else _fields(item["outputs"], f"{where}: outputs")
     return Example(inputs, parameters, outputs)
 
 
-def _fields(values: Any, where: str, convert: Callable[[Any, str, int], Any]) -> dict[str, Any]:
+def _fields(values: Any, where: str) -> dict[str, Any]:
     if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
         raise FolderError(f"{where} is {type(values).__name__}, expected values by name")
-    return {name: convert(value, f"{where}.{name}", MAX_DEPTH) for name, value in values.items()}
+    return {name: _plain(value, f"{where}.{name}", MAX_DEPTH) for name, value in values.items()}
 
 
 def _plain(value: Any, where: str, depth: int) -> Any:
@@ -80,23 +75,9 @@ def _plain(value: Any, where: str, depth: int) -> Any:
         value = value.tolist()
     if isinstance(value, list | tuple) and depth:
         return [_plain(item, where, depth - 1) for item in value]
-    if isinstance(value, bytes):
-        return {_BYTES: base64.b64encode(value).decode()}
     if value is None or isinstance(value, str | int | float):
         return value
-    raise FolderError(f"{where} holds {_shown(value)}, expected numbers, strings, bytes, None and lists of these")
-
-
-def _native(value: Any, where: str, depth: int) -> Any:
-    """What JSON has of a value, with bytes as bytes."""
-    if isinstance(value, list) and depth:
-        return [_native(item, where, depth - 1) for item in value]
-    if not (isinstance(value, dict) and value.keys() == {_BYTES} and isinstance(value[_BYTES], str)):
-        return _plain(value, where, depth)
-    try:
-        return base64.b64decode(value[_BYTES], validate=True)
-    except ValueError:
-        raise FolderError(f"{where} holds bytes that are not base64; train the model again") from None
+    raise FolderError(f"{where} holds {_shown(value)}, expected numbers, strings, None and lists of these")
 
 
 def _shown(value: Any) -> str:

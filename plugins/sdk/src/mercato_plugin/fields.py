@@ -105,11 +105,6 @@ class Field:
         """Element type on the wire: a numeric name, `string` or `bytes`."""
         return "string"
 
-    @property
-    def ragged(self) -> bool:
-        """Whether rows may differ in length; kinds that allow it have a field of this name."""
-        return False
-
 
 @dataclass(frozen=True)
 class Tensor(Field):
@@ -155,9 +150,7 @@ class Text(Field):
 
     Longer strings are refused, or cut at a character boundary with `overflow="truncate"`,
     which the receipt then says. `axes` allows an output several strings per row, such as the tags of a title:
-    `Text(axes=("batch", 5))`; any of them may be empty. An input with several strings per row is `ragged`, such as
-    a history of item ids, `Text(axes=("batch", Axis("items", max=200)), ragged=True)`: rows differ in how many
-    they have, the server pads with empty strings, and `batch.lengths` has the true lengths.
+    `Text(axes=("batch", 5))`; any of them may be empty.
     """
 
     kind: ClassVar[str] = "text"
@@ -165,7 +158,6 @@ class Text(Field):
     max_bytes: int = 8192
     overflow: Literal["refuse", "truncate"] = "refuse"
     axes: Sequence[AxisSpec] = ()
-    ragged: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -178,22 +170,11 @@ class Text(Field):
             raise SpecError(f"text must have 'batch' as its first axis, got {axes[0]!r}")
         # One string per row is what no axes stand for, in fingerprints too.
         object.__setattr__(self, "axes", axes if len(axes) > 1 else ())
-        if self.ragged:
-            _check_ragged_text(self)
 
     @property
     def row_axes(self) -> tuple[AxisSpec, ...]:
         """Axes of one row, without the batch axis."""
         return tuple(self.axes[1:])
-
-
-def _check_ragged_text(item: Text) -> None:
-    if item.shared:
-        raise SpecError("a ragged text cannot be shared; send the strings once per row")
-    if len(item.axes) != 2 or not isinstance(item.axes[1], Axis):
-        raise SpecError('a ragged text needs the axes ("batch", Axis("items", max=...))')
-    if item.default is not None:
-        raise SpecError("a ragged text takes no default: rows of an absent one have no strings")
 
 
 @dataclass(frozen=True)

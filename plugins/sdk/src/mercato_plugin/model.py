@@ -87,7 +87,6 @@ class Model:
     def evaluate(self, data: Any, predict: Any, ctx: Any) -> Any:
         """Optional: what `predict` scores on held-out rows of `data`, as a `mercato_training.Evaluation`.
 
-        `predict` takes the signature's inputs by name, any number of rows, and parameters by name where some are not
-        the default ones; it gives the outputs by name.
+        `predict` takes the signature's inputs by name, any number of rows, and gives its outputs by name.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no evaluate")

@@ -194,16 +194,11 @@ def _check_first_axes(spec: ModelSpec) -> None:
             wanted = "no batch axis, because it is shared" if item.shared else "'batch' as its first axis"
             raise SpecError(f"{spec.name}: field {name!r} must have {wanted}")
     for name, item in spec.inputs.items():
-        if isinstance(item, Text) and item.row_axes and not item.ragged:
-            raise SpecError(
-                f"{spec.name}: input {name!r} has several strings per row; write Text(), "
-                'or Text(axes=("batch", Axis(...)), ragged=True)'
-            )
+        if isinstance(item, Text) and item.row_axes:
+            raise SpecError(f"{spec.name}: input {name!r} has several strings per row; only outputs may, write Text()")
     for name, item in spec.outputs.items():
         if item.shared or item.optional:
             raise SpecError(f"{spec.name}: output {name!r} cannot be shared or optional")
-        if isinstance(item, Text) and item.ragged:
-            raise SpecError(f"{spec.name}: output {name!r} cannot be ragged; only inputs may, write Text(axes=...)")
 
 
 def _check_tolerance(spec: ModelSpec) -> None:

@@ -98,7 +98,6 @@ def page(plan: Plan, card: ShopCard) -> str:
         reviews={**signals["reviews"], "stars": stars},
         messages=signals["messages"],
         sales=signals["sales"],
-        queries=signals["queries"],
         weeks=signals["sales"]["weeks"],
         sold=plan.sold,
         intents=_table(

@@ -8,9 +8,9 @@ from pathlib import Path
 from mercato_client.errors import InvalidInput, Violation
 from mercato_shop.card import CARD, README, is_card
 
-TABLES = ("products", "users", "interactions", "reviews", "messages", "sales", "queries")
-IMAGES, QUERIES = "images", "queries"
-OWN = {CARD, README, IMAGES, QUERIES, *(f"{table}.parquet" for table in TABLES)}
+TABLES = ("products", "users", "interactions", "reviews", "messages", "sales")
+IMAGES = "images"
+OWN = {CARD, README, IMAGES, *(f"{table}.parquet" for table in TABLES)}
 
 
 @contextmanager

@@ -41,9 +41,9 @@ class Pose:
         return [(float(x), float(y)) for x, y in points @ self.matrix.T + self.middle]
 
 
-def draw_picture(plan: Plan, catalogue: Catalogue, product: int, *, view: str = "picture") -> Image.Image:
-    """One product, 96 by 96, RGB; another view is another pose before another wall in another light."""
-    rng = plan.stream(f"{view}/{product}")
+def draw_picture(plan: Plan, catalogue: Catalogue, product: int) -> Image.Image:
+    """The picture of one product, 96 by 96, RGB."""
+    rng = plan.stream(f"picture/{product}")
     image = _wall(rng)
     pen, pose = ImageDraw.Draw(image), _pose(rng)
     tones = _tones(rng, COLOURS[tuple(COLOURS)[catalogue.colour[product]]])

@@ -56,11 +56,6 @@ class Plan:
         """Products whose sales are recorded: every other one, and no fewer than 40 where there are so many."""
         return max(self.products // 2, min(self.products, 40))
 
-    @property
-    def queries(self) -> int:
-        """Rows of the queries: 400, in a small shop two per product."""
-        return min(400, 2 * self.products)
-
     def stream(self, name: str) -> np.random.Generator:
         """The random numbers of one table. They depend on the seed and this name, not on any other table."""
         return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=tuple(name.encode())))

@@ -2,21 +2,19 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mercato_shop import interactions, messages, queries, reviews, sales, taste
+from mercato_shop import interactions, messages, reviews, sales, taste
 from mercato_shop.card import CARD, README, FileFacts, ShopCard, make_card, page
 from mercato_shop.catalogue import Catalogue, draw_catalogue, product_table
-from mercato_shop.folder import IMAGES, QUERIES, replaced
+from mercato_shop.folder import IMAGES, replaced
 from mercato_shop.interactions import Visits
 from mercato_shop.pictures import write_picture
 from mercato_shop.plan import Plan
-from mercato_shop.queries import write_query_picture
 from mercato_shop.users import draw_users
 
 # Called with the name of a step, and how much of how much of it is done.
@@ -65,7 +63,6 @@ class _Writing:
         asked = messages.draw_messages(plan, catalogue)
         self._table("messages", asked.table)
         self._table("sales", sales.draw_sales(plan, catalogue))
-        self._queries(catalogue)
         card = make_card(plan, self._files, _signals(plan, written, asked))
         (self._folder / README).write_text(page(plan, card), encoding="utf-8")
         (self._folder / CARD).write_text(card.to_json(), encoding="utf-8")
@@ -100,24 +97,12 @@ class _Writing:
         return interactions.join_visits(bought)
 
     def _pictures(self, catalogue: Catalogue) -> None:
-        pictures = (partial(write_picture, self._plan, catalogue, product) for product in range(len(catalogue)))
-        self._drawn(IMAGES, pictures, len(catalogue))
-
-    def _queries(self, catalogue: Catalogue) -> None:
-        """Write the queries and what they show."""
-        plan, drawn = self._plan, queries.draw_queries(self._plan, catalogue)
-        self._table("queries", drawn.table)
-        pictures = (partial(write_query_picture, plan, catalogue, *each) for each in drawn.pictured.items())
-        self._drawn(QUERIES, pictures, len(drawn.pictured))
-
-    def _drawn(self, name: str, pictures: Iterable[Callable[[Path], int]], total: int) -> None:
-        """Write pictures into a folder of that name; each gives its size in bytes."""
-        folder, size = self._folder / name, 0
+        folder, total, size = self._folder / IMAGES, len(catalogue), 0
         folder.mkdir()
-        for done, write in enumerate(pictures, start=1):
-            size += write(folder)
-            self._tell(f"{name} (pictures)" if name == QUERIES else name, done, total)
-        self._files.append(FileFacts(name, total, size))
+        for product in range(total):
+            size += write_picture(self._plan, catalogue, product, folder)
+            self._tell(IMAGES, product + 1, total)
+        self._files.append(FileFacts(IMAGES, total, size))
 
 
 def _signals(plan: Plan, written: reviews.Reviews, asked: messages.Messages) -> dict[str, Any]:
@@ -127,7 +112,6 @@ def _signals(plan: Plan, written: reviews.Reviews, asked: messages.Messages) -> 
         "reviews": {**reviews.signals(written.table), "planted": _counted(written.planted)},
         "messages": {**messages.signals(plan.words.messages), "planted": _counted(asked.planted)},
         "sales": sales.signals(plan),
-        "queries": queries.signals(),
     }
 
 

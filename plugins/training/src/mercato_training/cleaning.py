@@ -63,8 +63,6 @@ class Cleaning:
             return self._numbers(name, column, values)
         if column.kind == "time":
             return self._times(name, column, values)
-        if column.kind == "keys":
-            return self._lists(name, column, values)
         return self._words(name, column, values)
 
     def _numbers(self, name: str, column: Column, values: pa.ChunkedArray) -> Array:
@@ -133,14 +131,6 @@ class Cleaning:
                     f"{self._file}: column {name!r}, row {row + 1}: got {masked(words[row])[:LONGEST]!a}, "
                     "expected a label of one line without signs that cannot be seen; is a double quote missing?"
                 )
-    def _lists(self, name: str, column: Column, values: pa.ChunkedArray) -> Array:
-        """Tuples of words: a list of a Parquet file, or a text with blanks between them."""
-        if not (_is_wordlike(values.type) or pa.types.is_list(values.type) or pa.types.is_large_list(values.type)):
-            raise DataError(f"{self._file}: column {name!r} is {values.type}, expected text or lists of text")
-        lists = np.empty(len(values), object)
-        lists[:] = [_several(value) for value in values.to_pylist()]
-        self._drop_missing(name, column, np.array([not words for words in lists], bool))
-        return lists
 
     def _private(self, column: Column, words: Array) -> Array:
         """Without personal data in what a model may keep: texts, labels and words; ids stand in no model."""
@@ -206,11 +196,6 @@ def _word(value: Any) -> str | None:
     if value is None:
         return None
     return _CONTROL.sub(" ", str(value)).strip() or None
-
-
-def _several(value: Any) -> tuple[str, ...]:
-    parts = value if isinstance(value, list) else str(value or "").split()
-    return tuple(word for part in parts if (word := _word(part)) is not None)
 
 
 def _is_wordlike(kind: pa.DataType) -> bool:

@@ -137,11 +137,9 @@ class TrainContext:
 
         self.save(name, to_onnx(estimator, features, input, output, self.model))
 
-    def record(
-        self, inputs: Mapping[str, Any], outputs: Mapping[str, Any], parameters: Mapping[str, Any] | None = None
-    ) -> None:
+    def record(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
         """Keep a request with what was computed for it here, for the certificate to hold the served model against."""
-        self._examples.append(Example(dict(inputs), dict(parameters or {}), dict(outputs)))
+        self._examples.append(Example(dict(inputs), outputs=dict(outputs)))
 
     def note(self, **facts: Any) -> None:
         """Facts for the manifest, such as the number of terms; plain JSON values."""

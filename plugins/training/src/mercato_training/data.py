@@ -51,10 +51,6 @@ class Data:
         self._note(schema.name, path, table)
         return table
 
-    def has(self, name: str) -> bool:
-        """Whether the data is a folder with a table of that name."""
-        return self.path.is_dir() and reading.has_table(self.path, name)
-
     def kinds(self, name: str) -> dict[str, Kind]:
         """The columns of a table under the names that the model sees, and what each looks like.
 

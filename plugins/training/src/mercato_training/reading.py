@@ -46,7 +46,6 @@ def table_file(data: Path, name: str) -> Path:
             raise DataError(f"--data: {data.name!r} is neither a file nor a folder")
         raise DataError(f"--data: there is no file or folder {data.name!r}")
     found = [path for path in table_files(data) if path.stem == name]
-    found = _named(data, name)
     if len(found) != 1:
         got = "both are there" if found else "neither is there"
         raise DataError(f"--data: expected {name}.parquet or {name}.csv in the folder {data.name!r}; {got}")
@@ -56,13 +55,6 @@ def table_file(data: Path, name: str) -> Path:
 def table_files(folder: Path) -> list[Path]:
     """Every file of a folder that may hold a table."""
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
-def has_table(folder: Path, name: str) -> bool:
-    """Whether a folder has a file of that table."""
-    return bool(_named(folder, name))
-
-
-def _named(folder: Path, name: str) -> list[Path]:
-    return [path for suffix in _SUFFIXES if (path := folder / f"{name}{suffix}").is_file()]
 
 
 def column_names(path: Path, encoding: str) -> list[str]:

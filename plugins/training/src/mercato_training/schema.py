@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Kind = Literal["text", "label", "number", "category", "id", "key", "user", "time"]
-Kind = Literal["text", "label", "number", "category", "id", "key", "keys", "user", "time"]
+Kind = Literal["text", "label", "number", "category", "id", "user", "time"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 MAX_LABELS = 1000
@@ -23,17 +22,12 @@ class Column:
     """One column. Personal data in texts, labels and categories is masked as they are read.
 
     `text` is free text; `label` is what is to be learned, at least two different ones;
-    `number` is float64; `category` a word; `id` a word that no two rows share; `key` a word that names something of
-    another table, such as a product, and is never masked; `user` a person's id, hashed where a salt is given; `time`
-    a point in time. A row whose value is missing is dropped, unless the column is `optional`: then numbers are NaN,
-    texts empty and others None.
+    `number` is float64; `category` a word; `id` a word that no two rows share; `user` a person's id, hashed where a
+    salt is given; `time` a point in time. A row whose value is missing is dropped, unless the column is `optional`:
+    then numbers are NaN, texts empty and others None.
     `low` and `high` bound numbers, `max_bytes` the UTF-8 form of texts; rows outside are dropped. A number beyond
     `LARGEST` that stays is an error, and so are more than `max_labels` labels. `hint` is what to do about a value that
     is no number or time.
-    another table, or a file, and is never masked, `keys` several of them; `user` a person's id, hashed where a salt is
-    given; `time` a point in time. A row whose value is missing is dropped, unless the column is `optional`: then
-    numbers are NaN, texts empty and others None.
-    `low` and `high` bound numbers, `max_bytes` the UTF-8 form of texts; rows outside are dropped.
     """
 
     kind: Kind

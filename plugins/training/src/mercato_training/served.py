@@ -54,14 +54,12 @@ class Served:
     memory_bytes: int
     report: Report = field(default_factory=Quiet)
     asked: Mapping[str, Any] = field(default_factory=dict)
-    parameters: Mapping[str, Any] = field(default_factory=dict)
     rows: int = 0
     seconds: float = 0.0
 
-    def predict(self, inputs: Mapping[str, Any], parameters: Mapping[str, Any] | None = None) -> dict[str, Array]:
-        """The outputs for rows of inputs, each request with these parameters. Raises mercato_client.MercatoError."""
+    def predict(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
+        """The outputs for rows of inputs. Raises mercato_client.MercatoError."""
         rows = len(next(iter(inputs.values())))
-        self.parameters = parameters or {}
         start = time.perf_counter()
         answers = [self._asked(inputs, first, rows) for first in range(0, rows, self.rows_per_request)]
         self.seconds += time.perf_counter() - start
@@ -81,14 +79,14 @@ class Served:
     def _asked(self, inputs: Mapping[str, Any], first: int, rows: int) -> Mapping[str, Array]:
         last = min(first + self.rows_per_request, rows)
         part = {name: values[first:last] for name, values in inputs.items()}
-        answer = self.client.predict(self.model, part, version=self.version, parameters=self.parameters)
+        answer = self.client.predict(self.model, part, version=self.version)
         self.report.step(f"{self.model} {self.version}", last, rows)
         return answer
 
     def _lone(self, row: int) -> float:
         start = time.perf_counter()
         one = {name: values[row : row + 1] for name, values in self.asked.items()}
-        self.client.predict(self.model, one, version=self.version, parameters=self.parameters)
+        self.client.predict(self.model, one, version=self.version)
         return time.perf_counter() - start
 
 

@@ -81,13 +81,11 @@ class Tensor(_message.Message):
     """Numeric types: little-endian, C order, exactly product(shape) elements."""
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Every size is at least 1, except the batch axis of an empty answer and the length of an empty ragged input."""
+        """Every size is at least 1, except the batch axis of an empty answer."""
 
     @_builtins.property
     def items(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """STRING and BYTES: product(shape) items in C order, of ragged rows as many as their lengths add up to.
-        Labels travel as their names.
-        """
+        """STRING and BYTES: product(shape) items in C order. Labels travel as their names."""
 
     @_builtins.property
     def row_lengths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:

@@ -4,7 +4,6 @@ import json
 from typing import TextIO
 
 from mercato_client.cli.tables import fallback, no_gpu
-from mercato_plugin import Field
 from mercato_server.app import App
 from mercato_server.commands import tables
 from mercato_server.config import Settings
@@ -110,15 +109,14 @@ def _cells(version: Version, told: str) -> tuple[str, ...]:
 def _example(version: Version) -> str:
     """Arguments of a call that the model takes: text, or one row of ones."""
     inputs = {name: item for name, item in version.spec.inputs.items() if not item.optional}
-    if list(inputs) and all(item.kind == "text" and not item.ragged for item in inputs.values()):
+    if list(inputs) and all(item.kind == "text" for item in inputs.values()):
         return "--text 'red running shoes'"
-    values = {name: _made_up(item) for name, item in inputs.items()}
+    values = {name: _ones(item.row_axes) for name, item in inputs.items()}
     return f"--input '{json.dumps(values)}'"
 
 
-def _made_up(item: Field) -> list[object]:
-    """One row, its named axes of size 1."""
-    row: object = "red running shoes" if item.kind == "text" else 1.0
-    for axis in reversed(item.row_axes):
+def _ones(axes: tuple[object, ...]) -> list[object]:
+    row: object = 1.0
+    for axis in reversed(axes):
         row = [row] * (axis if isinstance(axis, int) else 1)
     return [row]

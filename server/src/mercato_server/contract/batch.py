@@ -9,9 +9,6 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-NO_TEXT = np.array("", object)
-"""What pads rows of texts; of a plain string numpy would make a new one for every cell."""
-
 
 @dataclass(frozen=True)
 class JoinedBatch:
@@ -48,19 +45,6 @@ class BatchResult:
     provider: str = "cpu"
 
 
-def inside(lengths: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.bool_]:
-    """Which cells of so many columns hold values, in rows of these lengths."""
-    mask: npt.NDArray[np.bool_] = np.arange(width) < lengths[:, None]
-    return mask
-
-
-def padded(values: Array, lengths: npt.NDArray[np.int64], width: int, pad: Any) -> Array:
-    """Rows whose values stand back to back as one array of so many columns, `pad` behind their ends."""
-    rows = np.full((len(lengths), width, *values.shape[1:]), pad, values.dtype)
-    rows[inside(lengths, width)] = values
-    return rows
-
-
 def concatenated(arrays: Sequence[Array]) -> Array:
     """The rows of all, in order; where sizes of their further axes differ, they are widened with 0 or empty strings."""
     if arrays[0].ndim > 1 and len({array.shape[1:] for array in arrays}) > 1:
@@ -72,6 +56,6 @@ def concatenated(arrays: Sequence[Array]) -> Array:
 def _widened(array: Array, shape: tuple[int, ...]) -> Array:
     if array.shape[1:] == shape:
         return array
-    wide = np.full((len(array), *shape), NO_TEXT if array.dtype == object else 0, array.dtype)
+    wide = np.full((len(array), *shape), "" if array.dtype == object else 0, array.dtype)
     wide[tuple(map(slice, array.shape))] = array
     return wide

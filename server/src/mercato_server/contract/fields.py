@@ -4,10 +4,9 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-import numpy.typing as npt
 
 from mercato_plugin import Field, Label, ModelSpec, Parameter, Tensor
-from mercato_server.contract.batch import NO_TEXT, Array, padded
+from mercato_server.contract.batch import Array
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
@@ -23,22 +22,12 @@ def default_row(item: Field) -> Array:
         return value if value.ndim else np.full(sizes, value)
     if isinstance(item, Label):
         return np.full(sizes, item.names.index(item.default) if item.default is not None else 0, np.int64)
-    return np.full(sizes, item.default or ("" if item.dtype_name == "string" else b""), object)
+    return np.asarray(item.default or ("" if item.dtype_name == "string" else b""), object)
 
 
-def pad_of(item: Field) -> Any:
-    """What stands behind the end of a ragged row."""
-    return item.pad if isinstance(item, Tensor) else NO_TEXT
-
-
-def shared_row(item: Field, value: Array) -> Array:
+def shared_row(item: Tensor, value: Array) -> Array:
     """The row that all rows of a request get of its shared ragged value: one of no length has a cell of padding."""
-    return value if len(value) else np.full((1, *value.shape[1:]), pad_of(item), value.dtype)
-
-
-def ragged_rows(item: Field, values: Array, lengths: npt.NDArray[np.int64]) -> Array:
-    """The padded rows of a ragged field whose values stand back to back: one cell of padding where all are empty."""
-    return padded(values, lengths, max(1, int(lengths.max())), pad_of(item))
+    return value if len(value) else np.full((1, *value.shape[1:]), item.pad, value.dtype)
 
 
 def answer_fields(spec: ModelSpec) -> dict[str, Field]:

@@ -13,7 +13,7 @@ from mercato.v1 import tensor_pb2
 from mercato_plugin import Field, Int, Label, ModelSpec, Tensor
 from mercato_plugin.fields import BATCH, FLOATING
 from mercato_server.contract.batch import Array
-from mercato_server.contract.fields import answer_fields, numpy_dtype, ragged_rows, shared_row
+from mercato_server.contract.fields import answer_fields, numpy_dtype, shared_row
 from mercato_server.errors import InvalidRequest, Violation
 from mercato_server.rpc.items import decode_items, encode_items
 
@@ -57,8 +57,7 @@ class FieldCodec:
         self._axes = _axes(item, max_rows)
         self._checks = _value_checks(item)
         self._numpy = NUMPY.get(item.dtype_name)
-        self._cell_bytes = NUMPY.get(item.dtype_name, np.dtype(object)).itemsize
-        self._has_lengths = item.ragged and not item.shared
+        self._ragged = isinstance(item, Tensor) and item.ragged
 
     def decode(self, tensor: tensor_pb2.Tensor) -> tuple[Array, Lengths | None, int]:
         """The array, the row lengths of a ragged field (of a shared one its own), and how many rows were cut.
@@ -69,14 +68,15 @@ class FieldCodec:
             raise Bad(f"got dtype {_shown(tensor.dtype)}, expected {self.item.dtype_name}")
         shape = tuple(tensor.shape)
         self._check_shape(shape)
-        if self._has_lengths:
-            return self._decode_ragged(tensor, shape)
-        if tensor.row_lengths:
+        if tensor.row_lengths and (self.item.shared or not self._ragged):
             raise Bad("row_lengths are for inputs of ragged rows only")
-        array, truncated = self._decode_values(tensor, shape)
-        if not self.item.ragged:
+        if self._numpy is None:
+            array, truncated = decode_items(self.item, tensor, shape, Bad)
             return array, None, truncated
-        return shared_row(self.item, array), np.array(shape[:1], np.int64), truncated
+        if not self._ragged:
+            return self._decode_numbers(tensor, shape), None, 0
+        array, lengths = (self._decode_shared if self.item.shared else self._decode_ragged)(tensor, shape)
+        return array, lengths, 0
 
     def encode(self, array: Array) -> tensor_pb2.Tensor:
         """The wire form of an output; one copy."""
@@ -95,15 +95,11 @@ class FieldCodec:
         parts = [f"{name} ({least} to {most})" if name else str(most) for name, least, most in self._axes]
         return f"[{', '.join(parts)}]"
 
-    def _decode_values(
-        self, tensor: tensor_pb2.Tensor, shape: tuple[int, ...], lengths: Lengths | None = None
-    ) -> tuple[Array, int]:
-        if self._numpy is None:
-            return decode_items(self.item, tensor, shape, Bad, lengths)
+    def _decode_numbers(self, tensor: tensor_pb2.Tensor, shape: tuple[int, ...]) -> Array:
         array = self._from_bytes(tensor, math.prod(shape)).reshape(shape)
         for check in self._checks:
             check(array)
-        return array, 0
+        return array
 
     def _from_bytes(self, tensor: tensor_pb2.Tensor, count: int) -> Array:
         assert self._numpy is not None
@@ -115,23 +111,34 @@ class FieldCodec:
             raise Bad("got bytes other than 0 and 1 in a bool tensor")
         return np.frombuffer(data, self._numpy)
 
-    def _decode_ragged(self, tensor: tensor_pb2.Tensor, shape: tuple[int, ...]) -> tuple[Array, Lengths, int]:
+    def _decode_shared(self, tensor: tensor_pb2.Tensor, shape: tuple[int, ...]) -> tuple[Array, Lengths]:
+        assert isinstance(self.item, Tensor)
+        return shared_row(self.item, self._decode_numbers(tensor, shape)), np.array(shape[:1], np.int64)
+
+    def _decode_ragged(self, tensor: tensor_pb2.Tensor, shape: tuple[int, ...]) -> tuple[Array, Lengths]:
         lengths = np.fromiter(tensor.row_lengths, np.int64) if tensor.row_lengths else np.full(shape[0], shape[1])
         if len(lengths) != shape[0] or lengths.min() < 0 or lengths.max() != shape[1]:
             raise Bad(f"got {len(lengths)} row_lengths, expected {shape[0]} from 0 to {shape[1]}, its largest")
-        sent = (int(lengths.sum()), *shape[2:])
-        _check_padding(math.prod(shape) * self._cell_bytes, math.prod(sent) * self._cell_bytes)
-        values, truncated = self._decode_values(tensor, sent, lengths)
-        return ragged_rows(self.item, values, lengths), lengths, truncated
+        inner = shape[2:]
+        values = self._from_bytes(tensor, int(lengths.sum()) * math.prod(inner)).reshape(-1, *inner)
+        for check in self._checks:
+            check(values)
+        assert isinstance(self.item, Tensor)
+        _check_padding(math.prod(shape) * values.itemsize, values.nbytes)
+        padded = np.full(shape, self.item.pad, values.dtype)
+        padded[np.arange(shape[1]) < lengths[:, None]] = values
+        return padded, lengths
 
 
 def _axes(item: Field, max_rows: int) -> list[tuple[str, int, int]]:
-    """Name, least and largest size of every axis; a fixed one has no name. Ragged values may be empty."""
+    """Name, least and largest size of every axis; a fixed one has no name. A shared ragged value may be empty."""
     row: tuple[Any, ...] = item.row_axes
     axes = [("", axis, axis) if isinstance(axis, int) else (axis.name, 1, axis.max) for axis in row]
-    if item.ragged:
+    if not item.shared:
+        return [(BATCH, 1, max_rows), *axes]
+    if isinstance(item, Tensor) and item.ragged:
         axes[0] = (axes[0][0], 0, axes[0][2])
-    return axes if item.shared else [(BATCH, 1, max_rows), *axes]
+    return axes
 
 
 def _check_padding(padded: int, sent: int) -> None:
@@ -302,7 +309,7 @@ def _free_inputs(spec: ModelSpec) -> list[tuple[str, int]]:
     """
     free = []
     for name, item in spec.inputs.items():
-        skipped = int(item.ragged)
+        skipped = int(isinstance(item, Tensor) and item.ragged)
         if any(not isinstance(axis, int) for axis in item.row_axes[skipped:]):
             free.append((name, skipped + (not item.shared)))
     return free
@@ -316,7 +323,7 @@ def _shared_axis_names(spec: ModelSpec) -> list[tuple[str, str, int]]:
         if not item.shared:
             found.append((name, "batch", 0))
         for position, axis in enumerate(item.row_axes):
-            is_length = item.ragged and position == 0
-            if not isinstance(axis, int | str) and not is_length:
+            is_ragged = isinstance(item, Tensor) and item.ragged and position == 0
+            if not isinstance(axis, int | str) and not is_ragged:
                 found.append((name, axis.name, position + offset))
     return found

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from mercato_plugin import ModelSpec
+from mercato_plugin import ModelSpec, Tensor
 from mercato_server.contract.batch import Array
 from mercato_server.contract.fields import default_row
 from mercato_server.rpc.codec import Decoded
@@ -23,7 +23,7 @@ def fill_absent(spec: ModelSpec, decoded: Decoded) -> tuple[dict[str, Array], di
         if item.optional:
             present[name] = np.full(decoded.rows, array is not None)
         if array is None or item.shared:
-            if item.ragged:
+            if isinstance(item, Tensor) and item.ragged:
                 decoded.lengths[name] = np.full(decoded.rows, decoded.lengths.get(name, 0), np.int64)
             row = default_row(item) if array is None else array
             array = np.broadcast_to(row, (decoded.rows, *row.shape))

@@ -50,7 +50,7 @@ def _field(name: str, item: Field, max_rows: int) -> catalog_pb2.Field:
         optional=item.optional,
         default_value=_default(name, item),
         finite=isinstance(item, Tensor) and item.finite,
-        ragged=item.ragged,
+        ragged=isinstance(item, Tensor) and item.ragged,
         shared=item.shared,
         **_kind(item),
     )

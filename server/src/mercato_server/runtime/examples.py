@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from mercato_plugin import Batch, Example, Field, Label, ModelSpec, SpecError, Tensor
+from mercato_plugin import Batch, Example, Field, Label, ModelSpec, Ragged, SpecError, Tensor
 from mercato_server.contract.batch import Array
-from mercato_server.contract.fields import default_row, numpy_dtype, plugin_parameters, ragged_rows, shared_row
+from mercato_server.contract.fields import default_row, numpy_dtype, plugin_parameters, shared_row
 
 
 def batch_of(spec: ModelSpec, example: Example) -> Batch:
@@ -29,7 +29,7 @@ def batch_of(spec: ModelSpec, example: Example) -> Batch:
             present[name] = np.full(rows, given is not None)
         if given is None:
             inputs[name] = absent(item, rows, spec.name, name)
-            if item.ragged:
+            if isinstance(item, Tensor) and item.ragged:
                 lengths[name] = np.zeros(rows, np.int64)
             continue
         array, own_lengths = _array(item, given, f"{spec.name}: example input {name!r}")
@@ -72,8 +72,8 @@ def _parameters(spec: ModelSpec, example: Example, rows: int) -> dict[str, Any]:
 
 
 def _array(item: Field, value: Any, where: str) -> tuple[Array, np.ndarray[Any, np.dtype[np.int64]] | None]:
-    if item.ragged and not item.shared:
-        return _of_rows(item, value, where)
+    if isinstance(item, Tensor) and item.ragged and not item.shared:
+        return _padded(item, value)
     if isinstance(item, Tensor):
         array = np.asarray(value, numpy_dtype(item.dtype))
     elif isinstance(item, Label):
@@ -83,19 +83,22 @@ def _array(item: Field, value: Any, where: str) -> tuple[Array, np.ndarray[Any, 
     wanted = len(item.row_axes) + (0 if item.shared else 1)
     if array.ndim != wanted:
         raise SpecError(f"{where} has rank {array.ndim}, expected {wanted}")
-    if item.ragged:
+    if isinstance(item, Tensor) and item.ragged:
         return shared_row(item, array), np.array(array.shape[:1])
     return array, None
 
 
-def _of_rows(item: Field, value: Any, where: str) -> tuple[Array, np.ndarray[Any, np.dtype[np.int64]]]:
-    dtype = numpy_dtype(item.dtype) if isinstance(item, Tensor) else np.dtype(object)
-    rows = [np.asarray(row, dtype) for row in value]
-    wanted = len(item.row_axes)
-    if strange := [row.ndim for row in rows if row.ndim != wanted]:
-        raise SpecError(f"{where} has rows of rank {strange[0]}, expected {wanted}")
-    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-    return ragged_rows(item, np.concatenate(rows), lengths), lengths
+def _padded(item: Tensor, value: Any) -> tuple[Array, np.ndarray[Any, np.dtype[np.int64]]]:
+    rows = [np.asarray(row, numpy_dtype(item.dtype)) for row in value]
+    ragged = (
+        Ragged.from_rows(rows, item.dtype)
+        if item.dtype != "bfloat16"
+        else Ragged(np.concatenate(rows), np.asarray([len(row) for row in rows], np.int64))
+    )
+    width = int(ragged.lengths.max())
+    padded = np.full((len(rows), width, *ragged.values.shape[1:]), item.pad, ragged.values.dtype)
+    padded[np.arange(width) < ragged.lengths[:, None]] = ragged.values
+    return padded, ragged.lengths
 
 
 def _plain(value: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mercato_server.contract.batch import NO_TEXT, Array, BatchResult, JoinedBatch, inside, padded
+from mercato_server.contract.batch import Array, BatchResult, JoinedBatch
 from mercato_server.contract.fields import numpy_dtype
 
 RESERVED = 64
@@ -68,12 +68,9 @@ def pack(head: Mapping[str, Any]) -> Packed:
 def pack_batch(batch: JoinedBatch) -> Packed:
     """A batch, for `unpack_batch`. What is empty, as most of it mostly is, is left out."""
     writer = _Writer()
-    inputs, widths = _without_padding(batch) if batch.lengths else (batch.inputs, None)
-    head: dict[str, Any] = {"rows": batch.rows, "deadline": batch.deadline, "inputs": writer.arrays(inputs)}
+    head: dict[str, Any] = {"rows": batch.rows, "deadline": batch.deadline, "inputs": writer.arrays(batch.inputs)}
     if batch.lengths:
         head["lengths"] = writer.arrays(batch.lengths)
-    if widths:
-        head["widths"] = widths
     if batch.present:
         head["present"] = writer.arrays(batch.present)
     if batch.parameters:
@@ -86,31 +83,14 @@ def pack_batch(batch: JoinedBatch) -> Packed:
 def unpack_batch(view: memoryview, head: bytes) -> JoinedBatch:
     """The batch that `pack_batch` wrote."""
     facts, reader = _from_json(head.decode()), _Reader(view)
-    inputs, lengths = reader.arrays(facts["inputs"]), reader.arrays(facts.get("lengths", _NOTHING))
-    for name, width in facts.get("widths", _NOTHING).items():
-        inputs[name] = padded(inputs[name], lengths[name], width, NO_TEXT)
     return JoinedBatch(
-        inputs=inputs,
+        inputs=reader.arrays(facts["inputs"]),
         rows=facts["rows"],
         parameters={**facts.get("parameters", _NOTHING), **reader.arrays(facts.get("per_row", _NOTHING))},
-        lengths=lengths,
+        lengths=reader.arrays(facts.get("lengths", _NOTHING)),
         present=reader.arrays(facts.get("present", _NOTHING)),
         deadline=facts["deadline"],
     )
-
-
-def _without_padding(batch: JoinedBatch) -> tuple[dict[str, Array], dict[str, int]]:
-    """The inputs, ragged texts back to back, and to how many columns those are to be padded again.
-
-    An empty string costs as much to write and to read as any other.
-    """
-    inputs, widths = dict(batch.inputs), {}
-    for name, lengths in batch.lengths.items():
-        array = inputs[name]
-        if array.dtype == object:
-            widths[name] = array.shape[1]
-            inputs[name] = array[inside(lengths, array.shape[1])]
-    return inputs, widths
 
 
 def pack_result(result: BatchResult) -> Packed:

@@ -16,7 +16,7 @@ import numpy as np
 from mercato_plugin import Axis, Batch, Field, InvalidInput, Label, Model, Tensor
 from mercato_plugin.fields import AxisSpec
 from mercato_server.contract.artifact import Artifact
-from mercato_server.contract.batch import Array, BatchResult, JoinedBatch, inside
+from mercato_server.contract.batch import Array, BatchResult, JoinedBatch
 from mercato_server.contract.fields import numpy_dtype
 from mercato_server.contract.plugin import OfferedModel
 from mercato_server.contract.summary import summary
@@ -186,15 +186,12 @@ def _batch(joined: JoinedBatch, fields: Mapping[str, Field]) -> Batch:
 
 
 def _padded(joined: JoinedBatch, fields: Mapping[str, Field]) -> Mapping[str, Array]:
-    """The inputs; behind the end of ragged rows stands their field's pad, where joining has left zeros.
-
-    In text it has left empty strings, which are the pad.
-    """
+    """The inputs; behind the end of ragged rows stands their field's pad, where joining has left zeros."""
     pads = {name: item.pad for name in joined.lengths if isinstance(item := fields[name], Tensor) and item.pad}
     inputs = dict(joined.inputs)
     for name, value in pads.items():
         array = inputs[name].copy()
-        array[~inside(joined.lengths[name], array.shape[1])] = value
+        array[np.arange(array.shape[1]) >= joined.lengths[name][:, None]] = value
         inputs[name] = array
     return inputs
 

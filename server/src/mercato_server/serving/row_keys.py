@@ -71,17 +71,8 @@ def _values(array: Array, lengths: npt.NDArray[np.int64] | None) -> Iterable[byt
     if _is_shared(array, lengths):
         return repeat(next(iter(_values(array[:1], None if lengths is None else lengths[:1]))), len(array))
     if lengths is not None:
-        rows = (row[:length] for row, length in zip(array, lengths.tolist(), strict=True))
-        return map(_texts if array.dtype == object else _cells, rows)
+        return (_sized(row[:length].tobytes()) for row, length in zip(array, lengths.tolist(), strict=True))
     return _items(array) if array.dtype == object else _numbers(array)
-
-
-def _cells(row: Array) -> bytes:
-    return _sized(row.tobytes())
-
-
-def _texts(row: Array) -> bytes:
-    return _sized(b"".join(map(_item, row.tolist())))
 
 
 def _is_shared(array: Array, lengths: npt.NDArray[np.int64] | None) -> bool:

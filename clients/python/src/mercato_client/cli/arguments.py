@@ -62,12 +62,11 @@ def _file(path: str) -> str:
 
 
 def _text_input(signature: Signature) -> str:
-    names = [field.name for field in signature.inputs if field.kind == "text" and not field.ragged]
+    names = [field.name for field in signature.inputs if field.kind == "text"]
     if len(names) == 1:
         return names[0]
     inputs = ", ".join(field.name for field in signature.inputs)
-    got = f"the model has {len(names)} inputs of one text a row, expected one"
-    raise _wrong("text", f"{got}; use --input (its inputs: {inputs})")
+    raise _wrong("text", f"the model has {len(names)} text inputs, expected one; use --input (its inputs: {inputs})")
 
 
 def _paths(value: Any) -> Any:

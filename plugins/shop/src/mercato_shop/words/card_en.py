@@ -100,18 +100,6 @@ Missing at random: {sales[missing][rating_mean]:.0%} of `rating_mean`, {sales[mi
 The mean rating is {sales[rating]} plus {sales[rating_quality]} times the hidden quality, with a deviation of \
 {sales[rating_spread]} from week to week; it is not computed from the reviews, which follow the same quality.
 Stock is {sales[stock][0]} to {sales[stock][1]:g} weeks of demand, and never limits sales.
-
-## Queries
-
-A query asks for what one product is, drawn at random: its thing or category, colour or material.
-Its answers are all products that are the same in what is asked.
-{queries[ways][text]:.0%} are words, {queries[ways][image]:.0%} a picture, {queries[ways][both]:.0%} a picture \
-and words.
-A picture shows a product anew: another pose, light and wall; what it asks for is category and colour.
-Words beside a picture ask for what it does not show, a material or another thing of its category and colour.
-{queries[synonyms]:.0%} of the things, categories and colours are said in other words than the catalogue's: \
-names of colours and categories that stand in no product's text, and names of things that some descriptions have.
-A search for equal words therefore misses part of the answers by design.
 """
 
 CARD = CardWords(
@@ -172,16 +160,6 @@ CARD = CardWords(
             "rating_mean": "its mean rating, sometimes missing",
             "stock": "items in stock, sometimes missing",
             "units": "items sold",
-        },
-        "queries.parquet": {
-            "query_id": "such as q0000001",
-            "text": "what is asked in words, if anything",
-            "image": "path of a picture, if one is shown",
-            "category": "the category that is wanted",
-            "item": "the thing that is wanted, if one is asked for",
-            "colour": "its colour, if asked for",
-            "material": "its material, if asked for",
-            "products": "all products that answer it, a list",
         },
     },
 )

@@ -102,18 +102,6 @@ class MessageWords:
 
 
 @dataclass(frozen=True)
-class QueryWords:
-    """Words of searches: colours and categories as the catalogue does not call them, and patterns by what is asked.
-
-    A pattern under `alike+...` is said beside a picture.
-    """
-
-    colours: Mapping[str, Phrases]
-    kinds: Mapping[str, Phrases]
-    patterns: Mapping[str, Phrases]
-
-
-@dataclass(frozen=True)
 class PersonalWords:
     """Sentences that give away personal data, by kind, and the parts of names in e-mail addresses."""
 
@@ -141,7 +129,6 @@ class Words:
     goods: Goods
     reviews: ReviewWords
     messages: MessageWords
-    queries: QueryWords
     personal: PersonalWords
     slips: Slips
     card: CardWords
